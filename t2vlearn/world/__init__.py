@@ -1,0 +1,34 @@
+"""The captioned toy world: scenes, captions in two languages, and a renderer. It knows no model."""
+
+from t2vlearn.world.captions import Caption, parse_prompt
+from t2vlearn.world.render import render
+from t2vlearn.world.scenes import (
+    ACTIONS,
+    ATTRIBUTES,
+    COLOURS,
+    PLACES,
+    SIZES,
+    SPLITS,
+    SUBJECTS,
+    Actor,
+    Scene,
+    sample_scene,
+    sample_scenes,
+)
+
+__all__ = [
+    "ACTIONS",
+    "ATTRIBUTES",
+    "COLOURS",
+    "PLACES",
+    "SIZES",
+    "SPLITS",
+    "SUBJECTS",
+    "Actor",
+    "Caption",
+    "Scene",
+    "parse_prompt",
+    "render",
+    "sample_scene",
+    "sample_scenes",
+]

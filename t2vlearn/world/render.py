@@ -1,0 +1,217 @@
+"""The renderer: scenes -> clips, in torch, on whatever device trains.
+
+Coordinates: the frame is the unit square, x to the right, y down. Clip time u runs from 0 (first frame) to 1 (last).
+All that a scene leaves open (start, speed, phase, the tree's side) comes from uniform numbers drawn by (seed, index).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2vlearn.world.places import BACKGROUNDS
+from t2vlearn.world.scenes import ACTIONS, SUBJECTS, Scene
+from t2vlearn.world.sprites import INK, SPRITES, coverage
+
+RGB = {
+    "red": (0.90, 0.12, 0.14),
+    "yellow": (1.00, 0.83, 0.05),
+    "green": (0.05, 0.60, 0.22),
+    "blue": (0.12, 0.36, 0.92),
+    "purple": (0.62, 0.20, 0.78),
+    "brown": (0.56, 0.33, 0.14),
+}
+#: Half of a subject's height as a share of the frame: (smallest, range) for each size.
+RADIUS = {"small": (0.145, 0.015), "big": (0.225, 0.02)}
+GROWTH = (0.125, 0.25)  # half heights at both ends of "grows" and "shrinks"
+OUTLINE = 0.13  # in units of the half height
+BALL_RADIUS = 0.09
+CYCLE = 15 / 4  # leg, tail, wing and wheel cycles a clip: four frames each in a clip of 16
+UNIFORMS = 10  # random numbers an actor or a place takes
+
+#: Where actors live, as (x0, x1, y0, y1, scale): one alone has the frame; two share it side by side or in two lanes.
+ALONE = ((0.0, 1.0, 0.0, 1.0, 1.0),)
+SIDE_BY_SIDE = ((0.0, 0.53, 0.0, 1.0, 0.72), (0.47, 1.0, 0.0, 1.0, 0.72))
+LANES = ((0.0, 1.0, 0.0, 0.53, 0.72), (0.0, 1.0, 0.47, 1.0, 0.72))
+_HORIZONTAL = ("moves left", "moves right", "plays with a ball")
+
+
+def _regions(scene: Scene):
+    if len(scene.actors) == 1:
+        return ALONE
+    return LANES if any(actor.action in _HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
+
+
+class _Path(NamedTuple):
+    """Centre, half height and facing (1 or -1) of an actor at each clip time; the ball's centre and half height."""
+
+    x: Tensor
+    y: Tensor
+    size: Tensor
+    facing: float
+    ball: tuple[Tensor, Tensor, Tensor] | None
+
+
+def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> _Path:
+    """Where an action leads at the clip times `u` (f,); `r` are the uniform numbers that fill in what it leaves open."""
+    x0, x1, y0, y1, scale = region
+    margin = radius + 0.02
+    half_x, half_y = max((x1 - x0) / 2 - margin, 0.02), max((y1 - y0) / 2 - margin, 0.02)  # reach of the centre
+    mid_x, mid_y = (x0 + x1) / 2, (y0 + y1) / 2
+    x = torch.full_like(u, mid_x + half_x * (1.6 * r[1] - 0.8))
+    y = torch.full_like(u, mid_y + half_y * (1.1 * r[2] - 0.3))
+    size = torch.full_like(u, radius)
+    facing = 1.0 if r[3] < 0.5 else -1.0
+    ball = None
+    if action in ("moves left", "moves right"):
+        facing = 1.0 if action == "moves right" else -1.0
+        x = mid_x + facing * half_x * (0.8 + 0.2 * r[1]) * (2 * u - 1)
+    elif action in ("moves up", "moves down"):
+        sign = 1.0 if action == "moves down" else -1.0
+        y = mid_y + sign * half_y * (0.8 + 0.2 * r[2]) * (2 * u - 1)
+    elif action.startswith("circles"):
+        # y points down, so growing angles run clockwise on the screen
+        sign = 1.0 if action == "circles clockwise" else -1.0
+        orbit = min(half_x, half_y) * (0.8 + 0.2 * r[4])
+        angle = 2 * math.pi * (r[5] + sign * u * 15 / 16)
+        x, y = mid_x + orbit * torch.cos(angle), mid_y + orbit * torch.sin(angle)
+    elif action == "jumps":
+        # y = y_ground - 4 h u (1 - u): a true parabola, the height under constant gravity
+        ground = mid_y + half_y * (0.85 + 0.1 * r[2])
+        height = 2 * half_y * (0.75 + 0.15 * r[4])
+        y = ground - 4 * height * u * (1 - u)
+    elif action in ("grows", "shrinks"):
+        small, large = (scale * g * (0.97 + 0.06 * r[4]) for g in GROWTH)
+        start, end = (small, large) if action == "grows" else (large, small)
+        size = start + (end - start) * u
+    elif action == "plays with a ball":
+        # The subject hops on one side; the ball goes out and back once, bouncing four times.
+        ball_radius = BALL_RADIUS * scale**0.5
+        x = torch.full_like(u, mid_x - facing * (half_x * (0.75 + 0.2 * r[1])))
+        floor = y1 - margin - 0.08 * r[2] * (y1 - y0)
+        hop = (torch.sin(4 * math.pi * u + math.pi * r[4])).abs()
+        y = floor - 0.06 * scale * hop
+        near = x + facing * (radius + ball_radius)
+        far = mid_x + facing * ((x1 - x0) / 2 - ball_radius - 0.02)
+        swing = 1 - (2 * torch.remainder(u + 0.25 * r[5], 1.0) - 1).abs()  # 0 -> 1 -> 0
+        bounce = torch.remainder(4 * u + r[5], 1.0)
+        ball_y = floor + radius - ball_radius - 4 * 0.3 * (y1 - y0) * bounce * (1 - bounce)
+        ball = (near + (far - near) * swing, ball_y, torch.full_like(u, ball_radius))
+    return _Path(x, y, size, facing, ball)
+
+
+def _signed(colour: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]. Mixing by coverage commutes with this, so it is applied to colours, not to finished clips."""
+    return colour * 2 - 1
+
+
+def _tones(rgb: Tensor) -> dict[str, Tensor]:
+    return {"coat": rgb, "dark": rgb * 0.62, "light": rgb + (1 - rgb) * 0.72, "outline": rgb * 0.28}
+
+
+def _draw(canvas: Tensor, name: str, rows: list[dict], size: int, pad: int) -> None:
+    """Draw one kind of sprite onto `canvas` (3, n, f, size + 2 pad, size + 2 pad): only inside a window around it."""
+    device, frames, width = canvas.device, canvas.shape[2], canvas.shape[-1]
+    clip = torch.tensor([row["clip"] for row in rows], device=device)
+    stack = {key: torch.stack([row[key] for row in rows]).to(device) for key in ("x", "y", "size", "gait", "phase")}
+    facing = torch.tensor([row["facing"] for row in rows], device=device).view(-1, 1, 1, 1)
+    reach = 1 + OUTLINE + 0.05
+    window = math.ceil(2 * reach * float(stack["size"].max()) * size) + 2
+    # Integer window corners; the sub-pixel rest stays in the local coordinates.
+    corner_x = (stack["x"] * size - window / 2).floor().long().clamp(-pad, size + pad - window)  # (g, f)
+    corner_y = (stack["y"] * size - window / 2).floor().long().clamp(-pad, size + pad - window)
+    steps = torch.arange(window, device=device)
+    scale = (stack["size"] * size)[..., None, None]  # pixels a local unit
+    x = (corner_x[..., None, None] + steps + 0.5 - stack["x"][..., None, None] * size) / scale * facing  # (g, f, 1, w)
+    y = (corner_y[..., None, None] + steps[:, None] + 0.5 - stack["y"][..., None, None] * size) / scale  # (g, f, h, 1)
+    layers = SPRITES[name](x, y, stack["gait"][..., None, None], stack["phase"][..., None, None])
+
+    row = (corner_y + pad)[..., None, None] + steps[:, None]
+    base = (clip[:, None] * frames + torch.arange(frames, device=device))[..., None, None] * width
+    index = ((base + row) * width + (corner_x + pad)[..., None, None] + steps).flatten()  # pixels of all windows
+    flat = canvas.view(3, -1)
+    patch = flat.index_select(1, index).view(3, len(rows), frames, window, window)
+
+    rgb = torch.tensor([row["rgb"] for row in rows], dtype=canvas.dtype, device=device).T[..., None, None, None]
+    tones = {tone: _signed(colour) for tone, colour in _tones(rgb).items()}
+    pixel = 1 / scale
+    painted = [(layers[0][0] - OUTLINE, "outline"), *layers]
+    for d, tone in painted:
+        colour = (
+            tones[tone] if isinstance(tone, str) else _signed(torch.tensor(tone, device=device).view(3, 1, 1, 1, 1))
+        )
+        patch.lerp_(colour.expand_as(patch), coverage(d, pixel).expand_as(patch))
+    for channel in range(3):
+        flat[channel].scatter_(0, index, patch[channel].flatten())
+
+
+@torch.no_grad()
+def render(
+    scenes: Sequence[Scene],
+    num_frames: int = 16,
+    size: int = 64,
+    seed: int = 0,
+    frames: Sequence[int] | None = None,
+    device: str | torch.device = "cpu",
+    start: int = 0,
+) -> Tensor:
+    """Draw scenes as clips.
+
+    Args:
+        scenes: what to draw.
+        num_frames: length of a clip; its motion always spans the whole clip.
+        size: height and width in pixels.
+        seed: with the scene's index (`start` + position in the list), gives all that the scene leaves open.
+        frames: indices of the frames to draw (default: all), for key frames.
+        device: where to draw.
+        start: index of the first scene, so that a long list can be drawn in parts.
+
+    Returns:
+        float32 (n, 3, f, h, w) in [-1, 1].
+    """
+    wanted = list(range(num_frames)) if frames is None else list(frames)
+    u = torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
+    pad = math.ceil(0.32 * size) + 2  # a margin, so that the window of a subject at the edge still fits
+    canvas = torch.empty(3, len(scenes), len(wanted), size + 2 * pad, size + 2 * pad, device=device)
+    inside = canvas[..., pad:-pad, pad:-pad]
+    numbers = np.stack([np.random.default_rng((seed, start + i)).random((3, UNIFORMS)) for i in range(len(scenes))])
+
+    centres = (torch.arange(size, device=device) + 0.5) / size
+    for place, background in BACKGROUNDS.items():
+        rows = [i for i, scene in enumerate(scenes) if scene.place == place]
+        if rows:
+            r = torch.tensor(numbers[rows, 2, :3], dtype=torch.float32, device=device).T[..., None, None]
+            x, y = centres.view(1, 1, -1).expand(len(rows), 1, -1), centres.view(1, -1, 1).expand(len(rows), -1, 1)
+            for i, image in zip(rows, _signed(background(x, y, r, 1 / size))):
+                inside[:, i] = image.unsqueeze(1)  # the same in every frame
+
+    for slot in range(2):  # the second actor stands in front of the first, a ball in front of its player
+        groups: dict[str, list[dict]] = {}
+        for i, scene in enumerate(scenes):
+            if slot >= len(scene.actors):
+                continue
+            actor, r = scene.actors[slot], numbers[i, slot]
+            region = _regions(scene)[slot]
+            low, spread = RADIUS[actor.size]
+            path = _path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r)
+            phase = 2 * math.pi * (float(r[6]) + CYCLE * u)
+            runs = 1.0 if actor.action.startswith(("moves", "circles", "plays")) else 0.35
+            common = {"clip": i, "phase": phase, "gait": runs * torch.sin(phase)}
+            body = {"x": path.x, "y": path.y, "size": path.size, "facing": path.facing}
+            groups.setdefault(actor.subject, []).append(common | body | {"rgb": RGB[actor.colour]})
+            if path.ball is not None:
+                bx, by, br = path.ball
+                toy = {"x": bx, "y": by, "size": br, "facing": 1.0, "rgb": INK}
+                groups.setdefault("ball", []).append(common | toy)
+        for name in (*SUBJECTS, "ball"):
+            if name in groups:
+                _draw(canvas, name, groups[name], size, pad)
+    return inside.transpose(0, 1).contiguous()
+
+
+assert len(ACTIONS) == 10  # `_path` has a branch for each action
