@@ -1,0 +1,100 @@
+"""The frame codec: a small CNN that turns a frame into a latent grid and back.
+
+z = E(x), x_hat = D(z), trained with noise on z, so that the decoder forgives the small errors of a generator
+(Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1, regularises z with
+a KL or VQ term; here unit variance per channel and additive noise do that job).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualConv(nn.Module):
+    """x + Conv(silu(Conv(silu(x)))), the second convolution starting at zero, so that a block starts as the identity."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c, h, w)."""
+        return x + self.conv_out(F.silu(self.conv_in(F.silu(x))))
+
+
+class FrameCodec(nn.Module):
+    """Frame <-> latent grid: (b, 3, s, s) in [-1, 1] <-> (b, c, s/down, s/down) with zero mean, unit variance per channel.
+
+    Args:
+        latent_channels: c.
+        down: side of the square of pixels that one latent cell stands for, a power of two.
+        width: channels of the hidden layers on the latent grid.
+    """
+
+    def __init__(self, latent_channels: int = 16, down: int = 4, width: int = 96):
+        super().__init__()
+        self.down = down
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(down),  # (b, 3, s, s) -> (b, 3 down^2, s/down, s/down)
+            nn.Conv2d(3 * down * down, width, 3, padding=1),
+            ResidualConv(width),
+            nn.Conv2d(width, latent_channels, 1),
+        )
+        # Zero mean and unit variance without learned scale: the running statistics are the latent statistics.
+        self.normalise = nn.BatchNorm2d(latent_channels, affine=False, momentum=0.01)
+        layers: list[nn.Module] = [
+            nn.Conv2d(latent_channels, width, 3, padding=1),
+            ResidualConv(width),
+            ResidualConv(width),
+        ]
+        for _ in range(int(math.log2(down)) - 1):  # (b, w, h, w) -> (b, w/2, 2h, 2w)
+            layers += [nn.Conv2d(width, 2 * width, 1), nn.PixelShuffle(2), ResidualConv(width // 2)]
+            width //= 2
+        layers += [nn.SiLU(), nn.Conv2d(width, 12, 3, padding=1), nn.PixelShuffle(2)]  # -> (b, 3, s, s)
+        self.decoder = nn.Sequential(*layers)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames (b, 3, s, s) or clips (b, 3, f, s, s) in [-1, 1] -> latents (b, c, h, w) or (b, c, f, h, w)."""
+        if frames.dim() == 5:
+            return _per_frame(self.encode, frames)
+        return self.normalise(self.encoder(frames))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The way back: latents (b, c, h, w) or (b, c, f, h, w) -> frames in [-1, 1], or a little outside."""
+        if latents.dim() == 5:
+            return _per_frame(self.decode, latents)
+        return self.decoder(latents)
+
+    def loss(self, frames: Tensor, noise: Tensor, noise_level: float = 0.15) -> Tensor:
+        """Mean of (1 + 4 s) |D(E(x) + sigma noise) - x| with s the contrast of each pixel's 3 x 3 neighbourhood.
+
+        Edges are few pixels but carry the shape: the contrast gives them their weight.
+
+        Args:
+            frames: (b, 3, s, s).
+            noise: standard normal, (b, c, s/down, s/down).
+            noise_level: sigma, in units of the latents' standard deviation.
+        """
+        restored = self.decode(self.encode(frames) + noise_level * noise)
+        local_max, local_min = F.max_pool2d(frames, 3, 1, 1), -F.max_pool2d(-frames, 3, 1, 1)
+        contrast = (local_max - local_min).mean(dim=1, keepdim=True)
+        return ((1 + 4 * contrast) * (restored - frames).abs()).mean()
+
+
+def _per_frame(function, clips: Tensor) -> Tensor:
+    """Apply a function of (b, c, h, w) to each frame of (b, c, f, h, w)."""
+    frames = clips.transpose(1, 2)  # b f c h w
+    result = function(frames.flatten(0, 1))
+    return result.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]: 10 log10(2^2 / MSE)."""
+    return 10 * torch.log10(4 / (x - y).square().mean())

@@ -1,0 +1,289 @@
+"""The article's diagram as code: text -> text encoder -> visual encoder (key frames) -> video generator -> video."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from t2vlearn.codec import FrameCodec
+from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow
+from t2vlearn.errors import UserError
+from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
+from t2vlearn.text import TextEncoder
+from t2vlearn.video import VideoGenerator
+from t2vlearn.visual import VisualEncoder
+
+BUNDLED = Path(__file__).parent / "weights" / "pipeline"
+
+
+@dataclass
+class PipelineConfig:
+    """Everything that the networks' shapes and the sampler depend on. Saved beside the weights as JSON."""
+
+    size: int = 32
+    num_frames: int = 16
+    num_keyframes: int = 4
+    down: int = 4
+    latent_channels: int = 16
+    codec_width: int = 64
+    dim: int = 128
+    depth: int = 6
+    num_heads: int = 4
+    text_depth: int = 3
+    process: str = "rectified_flow"  # or "ddpm"
+    prediction: str = "x_0"
+    tau_mean: float = 0.8
+    shift: float = 1.0
+    words: list[str] = field(default_factory=list)  # the vocabulary; empty: that of the toy world
+
+    def diffusion(self) -> DiffusionModel:
+        """The process that these weights are trained and sampled with."""
+        if self.process == "ddpm":
+            return DDPM(prediction=self.prediction)
+        return RectifiedFlow(self.prediction, mean=self.tau_mean, shift=self.shift)
+
+
+@dataclass
+class Output:
+    """What the pipeline made: `frames` uint8 (n, f, h, w, 3), `keyframes` uint8 (n, k, h, w, 3), and the prompts."""
+
+    frames: np.ndarray
+    keyframes: np.ndarray
+    prompts: list[str]
+
+    def save(self, path: str | Path, index: int | None = None) -> Path:
+        """Write a file by its suffix: .mp4, .webm, .gif, .webp, or .png (contact sheet).
+
+        Several clips stand side by side in a video and below each other in a contact sheet; `index` picks one.
+
+        Raises:
+            UserError: for an unknown suffix or a folder that cannot be written.
+        """
+        from t2vlearn import media
+
+        clips = self.frames if index is None else self.frames[index : index + 1]
+        return media.write_clips(path, clips)
+
+
+def to_uint8(frames: Tensor) -> np.ndarray:
+    """(n, 3, f, h, w) in [-1, 1] -> uint8 (n, f, h, w, 3)."""
+    return ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+
+
+def to_tensor(frames: np.ndarray) -> Tensor:
+    """uint8 (n, f, h, w, 3) -> float32 (n, 3, f, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).float().permute(0, 4, 1, 2, 3) / 127.5 - 1
+
+
+class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlearn", tags=["text-to-video"]):
+    """Text -> video. Call it with a prompt; see `__call__`.
+
+    Args:
+        info: where the weights came from (machine, minutes, seed, scores).
+        **config: fields of `PipelineConfig`.
+    """
+
+    def __init__(self, info: dict | None = None, **config):
+        super().__init__()
+        self.config = c = PipelineConfig(**config)
+        self.info = info or {}
+        grid = c.size // c.down
+        self.text_encoder = TextEncoder(c.words or None, c.dim, c.text_depth, c.num_heads)
+        c.words = list(self.text_encoder.words)
+
+        def denoiser():
+            return SpaceTimeDenoiser(c.latent_channels, grid, c.dim, c.depth, c.num_heads)
+
+        times = [round(i * (c.num_frames - 1) / (c.num_keyframes - 1)) for i in range(c.num_keyframes)]
+        self.keyframe_times = times  # frame numbers
+        codec = FrameCodec(c.latent_channels, c.down, c.codec_width)
+        self.visual_encoder = VisualEncoder(codec, denoiser(), [t / (c.num_frames - 1) for t in times])
+        self.video_generator = VideoGenerator(denoiser(), c.num_frames)
+        self.diffusion = c.diffusion()
+        self.eval()
+
+    # ------------------------------------------------------------------ use
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        num_inference_steps: int = 20,
+        guidance_scale: float = 3.0,
+        negative_prompt: str = "",
+        seed: int | Sequence[int] = 0,
+        image: np.ndarray | None = None,
+        keyframes: np.ndarray | dict[int, np.ndarray] | None = None,
+        continue_from: np.ndarray | None = None,
+        callback: Callable[[str, int, int], None] | None = None,
+    ) -> Output:
+        """Generate one clip a prompt.
+
+        Args:
+            prompt: one prompt or a batch, English or Chinese.
+            num_inference_steps: network evaluations in each of the two stages.
+            guidance_scale: s of classifier-free guidance; 1 leaves it out.
+            negative_prompt: what guidance moves away from; default: the empty caption.
+            seed: of the first clip (the next ones count on), or one seed a clip. Same prompt and seed, same clip.
+            image: first frame, uint8 (h, w, 3).
+            keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
+            continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first.
+            callback: called as (stage, step, number of steps) with stage "key frames" or "video".
+
+        Returns:
+            `Output` with frames and key frames.
+
+        Raises:
+            UserError: for an empty, over-long or wholly unknown prompt, a bad number of steps, guidance or image size.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        _check_numbers(num_inference_steps, guidance_scale)
+        for text in prompts:
+            self._check_prompt(text)
+        text, null = self._encode_text(prompts, negative_prompt)
+        n, c = len(prompts), self.config
+        seeds = [seed + i for i in range(n)] if isinstance(seed, int) else list(seed)
+        if len(seeds) != n:
+            raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
+        if not all(0 <= s < 2**63 for s in seeds):
+            raise UserError(f"seeds are whole numbers from 0 up to 2^63 - 1, not {seeds}")
+        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        grid = c.size // c.down
+
+        def noise(frames: int) -> Tensor:
+            shape = (c.latent_channels, frames, grid, grid)
+            return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
+
+        def report(stage: str):
+            return None if callback is None else lambda i, x: callback(stage, i, num_inference_steps)
+
+        # 1. Key frames: from text alone, or around those that are given.
+        latents, key_noise = noise(c.num_frames), noise(c.num_keyframes)
+        known = torch.zeros(n, c.num_frames, dtype=torch.bool, device=self.device)
+        if continue_from is not None:
+            given = {i: frame for i, frame in enumerate(continue_from[-4:])}
+        else:
+            given = self._given_keyframes(image, keyframes)
+        for number, frame in given.items():
+            latents[:, :, number] = self._encode_image(frame)
+            known[:, number] = True
+        if continue_from is None:
+            key_known = known[:, self.keyframe_times]
+            key_noise = torch.where(key_known[:, None, :, None, None], latents[:, :, self.keyframe_times], key_noise)
+            latents[:, :, self.keyframe_times] = self.visual_encoder.generate(
+                self.diffusion, text, null, key_noise, num_inference_steps, guidance_scale, key_known,
+                on_step=report("key frames"),
+            )  # fmt: skip
+            known[:, self.keyframe_times] = True
+            guidance_scale = 1.0  # key frames say all that the text says; guidance adds nothing in between
+        # 2. The clip around the known frames.
+        latents = self.video_generator.generate(
+            self.diffusion, text, null, latents, known, num_inference_steps, guidance_scale, on_step=report("video")
+        )
+        frames = to_uint8(self.visual_encoder.codec.decode(latents))
+        for number, frame in given.items():
+            frames[:, number] = frame
+        return Output(frames, frames[:, self.keyframe_times], prompts)
+
+    def unknown_words(self, prompt: str) -> dict[str, list[str]]:
+        """Words of the prompt that the model does not know, each with known words that are spelt like it."""
+        return self.text_encoder.unknown_words(prompt)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def _encode_text(self, prompts: list[str], negative_prompt: str) -> tuple[Text, Text]:
+        tokens, mask, pooled = self.text_encoder.encode([*prompts, negative_prompt])
+        n = len(prompts)
+        text = Text(tokens[:n], mask[:n], pooled[:n])
+        null = Text(*(part[n:].expand(n, *part.shape[1:]) for part in (tokens, mask, pooled)))
+        return text, null
+
+    def _check_prompt(self, prompt: str) -> None:
+        pieces = self.text_encoder.pieces(prompt)
+        if not pieces:
+            raise UserError('the prompt is empty: write what the clip should show, such as "a puppy in the park"')
+        unknown = self.unknown_words(prompt)
+        hints = [f"{word!r}" + (f" (near: {', '.join(near)})" if near else "") for word, near in unknown.items()]
+        if unknown and len(unknown) == len(set(pieces)):
+            raise UserError(
+                f"no word of the prompt is known: {'; '.join(hints)}. `t2vlearn info --words` lists the words"
+            )
+        if unknown:
+            warnings.warn(f"unknown words are ignored: {'; '.join(hints)}", stacklevel=3)
+
+    def _encode_image(self, frame: np.ndarray) -> Tensor:
+        if frame.shape != (self.config.size, self.config.size, 3):
+            raise UserError(f"an image of {self.config.size} x {self.config.size} x 3 is needed, not {frame.shape}")
+        return self.visual_encoder.codec.encode(to_tensor(frame[None, None])[:, :, 0].to(self.device))
+
+    def _given_keyframes(self, image, keyframes) -> dict[int, np.ndarray]:
+        given = {} if image is None else {0: image}
+        if isinstance(keyframes, dict):
+            given |= keyframes
+        elif keyframes is not None:
+            given |= dict(zip(self.keyframe_times, keyframes, strict=True))
+        if not set(given) <= set(self.keyframe_times):
+            raise UserError(f"key frames stand at frames {self.keyframe_times}, not at {sorted(given)}")
+        return given
+
+    # ------------------------------------------------------------------ files
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path | None = None, revision: str | None = None) -> TextToVideoPipeline:
+        """Load weights: the bundled ones, a folder, or a model id ("owner/name") on the Hugging Face Hub.
+
+        Raises:
+            UserError: if the weights are missing, truncated, altered, or of another version of t2vlearn.
+        """
+        folder = BUNDLED if source is None else Path(source)
+        if not folder.exists() and isinstance(source, str) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
+            folder = _download(source, revision)
+        if not folder.is_dir():
+            raise UserError(f"no weights folder at {folder}: give a folder made by `t2vlearn train`, or a Hub id")
+        config, weights = load_folder(folder)
+        pipe = cls(**config)
+        load_weights(pipe, weights, folder)
+        return pipe
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_folder(save_directory, self.state_dict(), {"info": self.info, **vars(self.config)})
+
+    def save_pretrained(self, save_directory: str | Path) -> Path:
+        """Write the weights folder: `config.json` and `model.safetensors` (float16)."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._save_pretrained(folder)
+        return folder
+
+
+def _download(model_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model_id, revision=revision, allow_patterns=[WEIGHTS_FILE, CONFIG_FILE]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"there is no folder {model_id}, and the Hub did not give a model of that name ({reason})"
+        ) from None
+
+
+def _check_numbers(steps: int, guidance: float) -> None:
+    if steps < 1:
+        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
+    if not (math.isfinite(guidance) and guidance >= 0):
+        raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 3 is usual")

@@ -1,0 +1,81 @@
+"""Weights folders: safetensors in half precision beside a JSON config with a checksum. Nothing here reads a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from t2vlearn.errors import UserError
+
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+FORMAT = 1  # another number means another architecture
+
+
+def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
+    """Write `state` as float16 and `config` with the weights' SHA-256; each file appears whole or not at all."""
+    half = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, text = folder / f"{WEIGHTS_FILE}.part", folder / f"{CONFIG_FILE}.part"
+    try:
+        save_file(half, weights)
+        config = {"format": FORMAT, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **config}
+        text.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(weights, folder / WEIGHTS_FILE)
+        os.replace(text, folder / CONFIG_FILE)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot write the weights in {folder}: {error}; free some space or choose another folder"
+        ) from None
+    finally:
+        weights.unlink(missing_ok=True)
+        text.unlink(missing_ok=True)
+
+
+def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Read and check a weights folder: (constructor arguments, tensors in float32).
+
+    Raises:
+        UserError: for missing, truncated or altered files, or another format.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        content = (folder / WEIGHTS_FILE).read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename} is missing: give a folder made by `t2vlearn train`, or reinstall t2vlearn"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read {folder}: {error}; copy the folder again") from None
+    if config.pop("format", None) != FORMAT:
+        raise UserError(
+            f"the weights in {folder} are of another version of t2vlearn: train again, or install that version"
+        )
+    if hashlib.sha256(content).hexdigest() != config.pop("sha256", None):
+        raise UserError(
+            f"{folder / WEIGHTS_FILE} is damaged (its checksum differs): copy it again, or reinstall t2vlearn"
+        )
+    try:
+        tensors = load_file(folder / WEIGHTS_FILE)
+    except SafetensorError as error:
+        raise UserError(f"{folder / WEIGHTS_FILE} is no safetensors file: {error}") from None
+    return config, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Copy tensors into a module.
+
+    Raises:
+        UserError: when names or shapes differ.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {folder} do not fit their config: {str(error).splitlines()[-1].strip()}"
+        ) from None

@@ -1,0 +1,106 @@
+"""The text encoder: a caption becomes tokens, and a small Transformer turns them into vectors.
+
+The article's first part. Its tokens (b, l, d) are read by cross-attention; its pooled vector (b, d) by adaLN.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor, nn
+
+from t2vlearn.attention import TransformerBlock
+from t2vlearn.errors import UserError
+from t2vlearn.world.captions import vocabulary
+
+PAD, UNK, NULL = "[PAD]", "[UNK]", "[NULL]"
+MAX_TOKENS = 48
+
+
+def build_tokenizer(words: Sequence[str]) -> Tokenizer:
+    """A word-level tokenizer: lower-cased English words, single Chinese characters, [UNK] for what it does not know."""
+    vocab = {word: i for i, word in enumerate((PAD, UNK, NULL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=UNK))
+    # NFKC folds full-width forms; BertNormalizer lower-cases, drops control characters, puts spaces around Chinese ones.
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _is_word(piece: str) -> bool:
+    return any(character.isalnum() for character in piece)
+
+
+class TextEncoder(nn.Module):
+    """Captions -> tokens (b, l, d), mask (b, l), pooled vector (b, d), by a pre-norm Transformer encoder.
+
+    The empty caption is the single token [NULL]: the unconditional half of classifier-free guidance, trained as such
+    by dropping captions (Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", algorithm 1).
+
+    Args:
+        words: the vocabulary without the special tokens; default: all words of the toy world's captions.
+        dim: d.
+        depth: number of Transformer blocks.
+        num_heads: attention heads a block.
+    """
+
+    def __init__(self, words: Sequence[str] | None = None, dim: int = 128, depth: int = 3, num_heads: int = 4):
+        super().__init__()
+        self.words = tuple(vocabulary() if words is None else words)
+        self.tokenizer = build_tokenizer(self.words)
+        self.embedding = nn.Embedding(len(self.words) + 3, dim, padding_idx=0)
+        self.position = nn.Parameter(torch.randn(MAX_TOKENS, dim) * 0.02)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def pieces(self, text: str) -> list[str]:
+        """The words and characters that the tokenizer looks up, punctuation left out."""
+        split = self.tokenizer.pre_tokenizer.pre_tokenize_str(self.tokenizer.normalizer.normalize_str(text))
+        return [piece for piece, _ in split if _is_word(piece)]
+
+    def unknown_words(self, text: str) -> dict[str, list[str]]:
+        """Words of `text` outside the vocabulary, each with up to three known words that are spelt like it."""
+        known = set(self.words)
+        return {
+            piece: difflib.get_close_matches(piece, self.words, n=3, cutoff=0.6)
+            for piece in self.pieces(text)
+            if piece not in known
+        }
+
+    def tokenize(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (b, l) and mask (b, l), True for real tokens. Empty captions become [NULL].
+
+        Raises:
+            UserError: for a caption of more than 48 words.
+        """
+        rows = []
+        for caption in captions:
+            pieces = self.pieces(caption)
+            if len(pieces) > MAX_TOKENS:
+                raise UserError(f"the prompt has {len(pieces)} words; at most {MAX_TOKENS} fit: shorten it")
+            unknown = self.tokenizer.token_to_id(UNK)
+            ids = [self.tokenizer.token_to_id(piece) for piece in pieces]
+            rows.append([unknown if i is None else i for i in ids] or [self.tokenizer.token_to_id(NULL)])
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+        return ids.to(self.position.device), (ids != 0).to(self.position.device)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids (b, l), mask (b, l) -> tokens (b, l, d), pooled (b, d): the mean over real tokens."""
+        x = self.embedding(ids) + self.position[: ids.shape[1]]  # (b, l, d)
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x)
+        weight = mask.unsqueeze(-1).to(x.dtype)
+        return x, (x * weight).sum(1) / weight.sum(1)
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Captions -> tokens (b, l, d), mask (b, l), pooled (b, d)."""
+        ids, mask = self.tokenize(captions)
+        tokens, pooled = self(ids, mask)
+        return tokens, mask, pooled
