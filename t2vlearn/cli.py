@@ -1,0 +1,375 @@
+"""The command line: generate, train, evaluate, info.
+
+Nothing heavy is imported before a command needs it, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from t2vlearn.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import TaskID
+
+
+class _Commands(TyperGroup):
+    """Ends any command on a mistake of the user with one line and exit code 2, and on Ctrl-C with exit code 130."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _say(f"Error: {error}", typer.colors.RED)
+            raise typer.Exit(2) from None
+        except OSError as error:
+            from t2vlearn.media import NO_ROOM
+
+            if error.errno not in NO_ROOM:
+                raise
+            _say(f"Error: the disk is full ({error}): free some space or choose another disk", typer.colors.RED)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt as stop:
+            _say(str(stop) or "Stopped.", typer.colors.YELLOW)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Make short videos from words with a small model that you can read, train and judge yourself.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help comes in two thirds of the time, and a usage error stays short
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+_WEIGHTS = "Folder or Hub id of the weights, instead of the bundled ones."
+
+
+def main() -> None:
+    """What the command `t2vlearn` runs."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without Chinese shows "?" instead
+    app()
+
+
+def _say(line: str, colour: str) -> None:
+    typer.secho(" ".join(line.split()), fg=colour, err=True)
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)  # \b: keep these lines as they are
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from t2vlearn import __version__
+
+        typer.echo(f"t2vlearn {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _t2vlearn(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _console(error: bool = True) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=error, highlight=False)
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(f"Note: {message}", typer.colors.YELLOW)
+        yield
+
+
+def _check_seed(seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed} is out of range: use a whole number from 0 up to {2**32 - 1}")
+    return seed
+
+
+@contextmanager
+def _bars(lines: int = 0) -> Iterator[Callable]:
+    """Gives a function of (stage, done, total, facts) that shows a live bar a stage; the facts are the time left by default.
+
+    A log cannot show a bar: there, it prints as many lines a stage.
+    """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = _console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[facts]}"))
+    bars = Progress(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
+    printed = 0
+    since = time.monotonic()
+
+    def show(stage: str, done: float, total: float, facts: str | None = None) -> None:
+        nonlocal printed, since
+        if stage not in tasks:
+            tasks[stage], printed = bars.add_task(stage, total=total, facts=""), 0
+        if facts is None:
+            facts = f"{_duration((time.monotonic() - since) * (total - done) / max(done, 1))} left"
+        bars.update(tasks[stage], completed=done, facts=facts)
+        if console.is_terminal:
+            bars.start()
+        elif int(lines * done / total) > printed:
+            printed = int(lines * done / total)
+            typer.echo(f"{stage} {done / total:4.0%}  {facts}", err=True)
+        if done == total:
+            since = time.monotonic()  # the next stage begins
+
+    try:
+        yield show
+    finally:
+        if console.is_terminal:
+            bars.stop()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {seconds:02} s"
+
+
+def _load(weights: str | None):
+    with _console().status("loading the weights"):
+        from t2vlearn.pipeline import TextToVideoPipeline
+
+        return TextToVideoPipeline.from_pretrained(weights)
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "clip"
+
+
+@app.command(
+    epilog=_examples(
+        't2vlearn generate "a brown puppy plays in the park"',
+        't2vlearn generate "一只小狗在公园里玩耍" -o puppy.gif --seed 3',
+        't2vlearn generate "a red star jumps" "a blue car moves left" -o two.mp4',
+        't2vlearn generate "a kitten runs to the right" --continue puppy.gif -o more.mp4',
+    )
+)
+def generate(
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT", help="What the video should show; several are tiled.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write: .mp4, .webm, .gif, .webp or .png.", show_default="out/<prompt>.mp4"
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(callback=_check_seed, help="Another seed gives another video for the same words.")
+    ] = 0,
+    steps: Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")] = 20,
+    guidance: Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")] = 3.0,
+    negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
+    image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
+    continue_from: Annotated[
+        Path | None, typer.Option("--continue", help="A video to go on from where it ends.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help=_WEIGHTS)] = None,
+) -> None:
+    """Make a video from words, and let the judge say what it sees in it.
+
+    Beside the video stands a picture of its key frames, named after it with "-keyframes.png".
+    """
+    from t2vlearn import media
+
+    output = media.check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4")
+    sheet = output.with_name(f"{output.stem}-keyframes.png")
+    if image and continue_from:
+        raise UserError("give --image or --continue, not both")
+    given = media.read(image or continue_from) if image or continue_from else None  # type: ignore[arg-type]
+    pipe = _load(weights)
+    if given is not None:
+        given = media.fit(given, pipe.config.size)
+    with _warnings_as_notes(), _bars() as show:
+        result = pipe(
+            prompts,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            negative_prompt=negative,
+            seed=seed,
+            image=given[0] if given is not None and image else None,
+            continue_from=given if given is not None and continue_from else None,
+            callback=show,
+        )
+    result.save(output)
+    media.write_clips(sheet, result.keyframes)
+    typer.echo(f"video       {output}")
+    typer.echo(f"key frames  {sheet}")
+    _print_verdict(prompts, result.frames)
+
+
+def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
+    from t2vlearn.world import parse_prompt
+
+    asked = [parse_prompt(prompt) for prompt in prompts]
+    if not any(asked):
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    from t2vlearn.judge import Judge
+
+    for prompt, asks, sees in zip(prompts, asked, Judge.from_pretrained().read(frames)):
+        if not asks:
+            continue
+        if set(asks) - set(sees):
+            typer.echo(f"no verdict: the judge reads one subject, and more are named in {prompt!r}")
+            continue
+        table = Table("", "prompt asks", "judge sees", "", title=escape(prompt), title_justify="left")
+        for key in asks:
+            right = "[green]✓[/green]" if sees[key] == asks[key] else "[red]✗[/red]"
+            table.add_row(key, asks[key], f"{sees[key]} ({sees['confidence'][key]:.0%})", right)
+        _console(error=False).print(table)
+
+
+@app.command(
+    epilog=_examples(
+        "t2vlearn train --preset tiny --minutes 10",
+        "t2vlearn train --preset base --steps 20000 --out runs/mine",
+        "t2vlearn train --preset tiny --minutes 10 --resume",
+    )
+)
+def train(
+    preset: Annotated[str, typer.Option(help="tiny (32×32, two CPU cores) or base (64×64, one GPU).")] = "tiny",
+    minutes: Annotated[float | None, typer.Option(help="Train for this long.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train for so many steps, instead of --minutes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints and weights.", show_default="runs/<preset>")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(callback=_check_seed, help="Another seed gives other first weights and other clips.")
+    ] = 0,
+) -> None:
+    """Train a model from nothing, on clips that are drawn as they are needed.
+
+    Ctrl-C keeps what has been learnt: --resume goes on from there.
+    """
+    if (minutes is None) == (steps is None):
+        raise UserError("give one of --minutes and --steps, such as --minutes 10")
+    from t2vlearn import training
+    from t2vlearn.media import check_output
+
+    if preset not in training.PRESETS:
+        raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
+    folder = out or Path("runs") / preset
+    check_output(folder / "model.safetensors", suffixes=())
+    with _warnings_as_notes(), _bars(lines=100) as show:
+
+        def report(now: training.Progress) -> None:
+            facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
+            show("training", now.fraction, 1.0, f"{facts}, {_duration(now.seconds_left)} left")
+
+        folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, progress=report)
+    where = shlex.quote(str(folder))
+    typer.echo(f"weights  {folder}")
+    typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')
+    typer.echo(f"judge    t2vlearn evaluate {where}")
+
+
+@app.command(
+    epilog=_examples(
+        "t2vlearn evaluate",
+        "t2vlearn evaluate runs/tiny --split chinese --samples 200 --json report.json",
+    )
+)
+def evaluate(
+    weights: Annotated[str | None, typer.Argument(help=_WEIGHTS)] = None,
+    split: Annotated[
+        str,
+        typer.Option(help="What to ask for: train, heldout (unseen combinations), patterns, chinese or two_actors."),
+    ] = "heldout",
+    samples: Annotated[int, typer.Option(help="How many videos to make and judge.")] = 1000,
+    json: Annotated[Path | None, typer.Option(help="File to write the report to, as JSON.")] = None,
+    seed: Annotated[int, typer.Option(callback=_check_seed, help="Another seed asks for other scenes.")] = 0,
+) -> None:
+    """Make many videos and count how often the judge sees what the words asked for, with 95% intervals."""
+    from t2vlearn.media import check_output, whole_file
+
+    if json:
+        check_output(json, suffixes=())
+    from t2vlearn import evaluation
+
+    if split not in evaluation.EVAL_SPLITS:
+        raise UserError(f"there is no split {split!r}: choose from {', '.join(evaluation.EVAL_SPLITS)}")
+    pipe = _load(weights)
+    with _warnings_as_notes(), _bars(lines=10) as show:
+        report = evaluation.evaluate(pipe, split, samples, seed, progress=show)
+    if json:
+        import json as json_format
+
+        with whole_file(json) as temporary:
+            text = json_format.dumps(report.as_dict(), indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    _print_table(f"{split}, {samples} clips", report.table())
+
+
+def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", show_header=False)
+    for name, value in rows:
+        table.add_row(escape(name), escape(value))
+    _console(error=False).print(table)
+
+
+@app.command(epilog=_examples("t2vlearn info", "t2vlearn info runs/tiny", "t2vlearn info --words"))
+def info(
+    weights: Annotated[str | None, typer.Argument(help=_WEIGHTS)] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="List every word that the model knows, and nothing else.")
+    ] = False,
+) -> None:
+    """Say what the model is made of, where its weights came from, and which words it knows."""
+    from t2vlearn import __version__
+    from t2vlearn.world.captions import vocabulary
+
+    if words:
+        typer.echo(" ".join(vocabulary()))
+        return
+    pipe = _load(weights)
+    rows = [("t2vlearn", __version__)]
+    for name, part in pipe.named_children():
+        parameters = list(part.parameters())
+        millions = sum(p.numel() for p in parameters) / 1e6
+        rows.append((name, f"{millions:.2f} M parameters, {sum(p.nbytes for p in parameters) / 1e6:.1f} MB in memory"))
+    rows.append(("video", f"{pipe.config.num_frames} frames of {pipe.config.size}×{pipe.config.size}"))
+    rows.append(("device", str(next(pipe.parameters()).device)))
+    rows.append(("known words", f"{len(vocabulary())} (t2vlearn info --words lists them)"))
+    rows += [(name, str(value)) for name, value in pipe.info.items()]
+    _print_table("the bundled weights" if weights is None else weights, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The three stages of training: what each learns, and from which batches.
+
+Each step's scenes, captions, noise and noise levels follow from (seed, stage, step) alone. So a resumed run sees what an
+uninterrupted one would have seen, and no random state needs saving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.world import Scene, render, sample_scene, sample_scenes
+
+STAGES = ("codec", "key frames", "video")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A recipe: the model, and how its three stages are trained.
+
+    Attributes:
+        pipeline: the networks' sizes.
+        batch: clips a step in each stage (frames in the codec's).
+        share: each stage's part of the time, or of the steps.
+        muon_lr: learning rate of the hidden matrices.
+        adamw_lr: learning rate of everything else.
+        caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
+        chinese_share, two_actor_share: shares of the training clips.
+        sheet_every: a sample sheet is written after each such part of a stage.
+    """
+
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    batch: tuple[int, int, int] = (64, 32, 8)
+    share: tuple[float, float, float] = (0.2, 0.55, 0.25)
+    muon_lr: float = 3e-3
+    adamw_lr: float = 2e-3
+    ema_decay: float = 0.999
+    max_grad_norm: float = 1.0
+    caption_dropout: float = 0.1
+    chinese_share: float = 0.4
+    two_actor_share: float = 0.1
+    sheet_every: float = 0.2
+
+
+PRESETS = {
+    "tiny": TrainConfig(),  # 32 x 32, two CPU cores, minutes
+    "shipped": TrainConfig(
+        batch=(64, 64, 16), share=(0.45, 0.43, 0.12)
+    ),  # the same model, larger batches: an hour or two
+    "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
+        pipeline=PipelineConfig(size=64, down=8, latent_channels=32, codec_width=128, dim=256, depth=8, num_heads=8),
+        batch=(128, 128, 32),
+    ),
+}
+
+
+def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
+    """The randomness of one step: it depends on (seed, stage, step) alone."""
+    return np.random.default_rng((seed, STAGES.index(stage), step))
+
+
+class CodecTask(nn.Module):
+    """Stage 1: frames -> the codec's loss."""
+
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
+        super().__init__()
+        self.codec = pipe.visual_encoder.codec
+        self.batch_size, self.seed, self.pipe_config = config.batch[0], seed, pipe.config
+
+    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Two frames of each of batch / 2 clips, and the noise for their latents."""
+        rng, c = generator_at(self.seed, "codec", step), self.pipe_config
+        n = self.batch_size // 2
+        scenes = sample_scenes(n, "train", self.seed, start=step * n)
+        wanted = sorted(int(i) for i in rng.choice(c.num_frames, 2, replace=False))
+        clips = render(scenes, c.num_frames, c.size, self.seed, wanted, device, start=step * n)
+        frames = clips.transpose(1, 2).flatten(0, 1)  # (2 n, 3, s, s)
+        noise = _normal((len(frames), c.latent_channels, c.size // c.down, c.size // c.down), rng)
+        return frames.contiguous(memory_format=torch.channels_last), noise.to(device)
+
+    def forward(self, frames: Tensor, noise: Tensor) -> Tensor:
+        """The codec's loss."""
+        return self.codec.loss(frames, noise)
+
+
+class _DenoiserTask(nn.Module):
+    """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
+
+    stage: str
+
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
+        super().__init__()
+        self.config, self.seed, self.pipe_config = config, seed, pipe.config
+        self.codec = [pipe.visual_encoder.codec]  # in a list: frozen, not a part of what is trained
+        self.tokenize = pipe.text_encoder.tokenize
+        self.diffusion = pipe.diffusion
+        self.keyframes = pipe.keyframe_times
+        self.batch_size = config.batch[STAGES.index(self.stage)]
+
+    def frame_numbers(self) -> list[int]:
+        """Frames of the clip that this stage works on."""
+        raise NotImplementedError
+
+    def known(self, rng: np.random.Generator, n: int) -> Tensor:
+        """Bool (n, f): which frames are given."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames (b, f), noise levels (b,), noise."""
+        rng, n, c = generator_at(self.seed, self.stage, step), self.batch_size, self.pipe_config
+        first = step * n
+        scenes = self.scenes(rng, n, first)
+        captions = [
+            "" if rng.random() < self.config.caption_dropout
+            else scene.caption("zh" if rng.random() < self.config.chinese_share else "en", seed=int(rng.integers(2**31)))
+            for scene in scenes
+        ]  # fmt: skip
+        clips = render(scenes, c.num_frames, c.size, self.seed, self.frame_numbers(), device, start=first)
+        latents = self.codec[0].encode(clips)
+        ids, mask = self.tokenize(captions)
+        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        tau = self.diffusion.sample_tau(n, torch_rng, device)
+        return latents, ids, mask, self.known(rng, n).to(device), tau, _normal(latents.shape, rng).to(device)
+
+    def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:
+        """Training scenes number `first` on, some with two actors."""
+        splits = np.where(rng.random(n) < self.config.two_actor_share, "two_actors", "train")
+        return [sample_scene(first + i, str(split), self.seed) for i, split in enumerate(splits)]
+
+
+class KeyframeTask(_DenoiserTask):
+    """Stage 2: the text encoder and the key-frame denoiser, together."""
+
+    stage = "key frames"
+
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
+        super().__init__(pipe, config, seed)
+        self.text_encoder, self.denoiser = pipe.text_encoder, pipe.visual_encoder.denoiser
+
+    def frame_numbers(self) -> list[int]:
+        """The key frames."""
+        return self.keyframes
+
+    def known(self, rng: np.random.Generator, n: int) -> Tensor:
+        """One clip in eight has its first key frame given, one in eight a random part of them."""
+        k, draw = len(self.keyframes), rng.random(n)
+        known = torch.from_numpy((rng.random((n, k)) < 0.5) & (draw < 0.125)[:, None])
+        known[:, 0] |= torch.from_numpy((draw >= 0.125) & (draw < 0.25))
+        return known & ~known.all(1, keepdim=True)
+
+    def forward(self, latents, ids, mask, known, tau, noise) -> Tensor:
+        """The denoising loss."""
+        tokens, pooled = self.text_encoder(ids, mask)
+        times = torch.tensor(self.keyframes, device=latents.device) / (self.pipe_config.num_frames - 1)
+        times = times.expand(len(latents), -1)
+        return training_loss(
+            self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
+        )
+
+
+class VideoTask(_DenoiserTask):
+    """Stage 3: the video generator, started from the key-frame denoiser; the text encoder stays as it is."""
+
+    stage = "video"
+
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
+        super().__init__(pipe, config, seed)
+        self.text_encoder = [pipe.text_encoder]
+        self.denoiser, self.times = pipe.video_generator.denoiser, pipe.video_generator.times
+        self.denoiser.load_state_dict(pipe.visual_encoder.denoiser.state_dict())
+
+    def frame_numbers(self) -> list[int]:
+        """All frames."""
+        return list(range(self.pipe_config.num_frames))
+
+    def known(self, rng: np.random.Generator, n: int) -> Tensor:
+        """Given: the key frames (5 in 8), the first four (1 in 8), first or first and last (1 in 8), nothing (1 in 8)."""
+        known = torch.zeros(n, self.pipe_config.num_frames, dtype=torch.bool)
+        for row, kind in zip(known, rng.integers(8, size=n), strict=True):
+            if kind < 5:
+                row[self.keyframes] = True
+            elif kind == 5:
+                row[:4] = True
+            elif kind == 6:
+                row[0], row[-1] = True, bool(rng.random() < 0.5)
+        return known
+
+    def forward(self, latents, ids, mask, known, tau, noise) -> Tensor:
+        """The denoising loss."""
+        with torch.no_grad():
+            tokens, pooled = self.text_encoder[0](ids, mask)
+        times = self.times.expand(len(latents), -1)
+        return training_loss(
+            self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
+        )
+
+
+TASKS = {"codec": CodecTask, "key frames": KeyframeTask, "video": VideoTask}
+
+
+def _normal(shape, rng: np.random.Generator) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))

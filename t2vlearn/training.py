@@ -1,0 +1,325 @@
+"""Training from nothing: the codec, then text encoder and key frames, then the video generator, each with EMA.
+
+A run is resumed exactly: batches depend on (seed, stage, step) alone (`stages`), and a checkpoint holds everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from t2vlearn import media
+from t2vlearn.errors import UserError
+from t2vlearn.optim import EMA, Muon, split_parameters
+from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
+from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
+from t2vlearn.world import render, sample_scenes
+
+__all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.jsonl"
+
+
+class Progress(NamedTuple):
+    """Where a run stands: `fraction` is of the whole run, `clips_per_second` of this stage (frames in the codec's)."""
+
+    stage: str
+    fraction: float
+    step: int
+    loss: float
+    clips_per_second: float
+    seconds_left: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by Ctrl-C or SIGTERM; a checkpoint is written, and the message says how to resume."""
+
+
+def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
+    """Factor of the learning rate: min(1, (step + 1) / 50, (1 - fraction) / 0.4), a trapezoid."""
+    return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
+
+
+# ---------------------------------------------------------------------- one stage in progress
+
+
+class StageRun:
+    """A task with its optimisers and running average."""
+
+    def __init__(self, task: nn.Module, config: TrainConfig, accelerator: Accelerator):
+        self.accelerator, self.config, self.task = accelerator, config, task
+        matrices, others = split_parameters(task)
+        self.ema = EMA(task, config.ema_decay)
+        adamw = torch.optim.AdamW(others, lr=config.adamw_lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        muon = Muon(matrices, lr=config.muon_lr)
+        self.base_lr = (config.muon_lr, config.adamw_lr)
+        self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
+        self.step = 0
+        self.seconds = 0.0
+
+    def advance(self, fraction: float) -> float:
+        """One optimiser step; returns the loss."""
+        for optimiser, lr in zip(self.optimisers, self.base_lr, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * schedule(fraction, self.step)
+        with self.accelerator.autocast():
+            loss = self.module(*self.task.batch(self.step, self.accelerator.device))
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        self.ema.update(self.task)
+        self.step += 1
+        return float(loss.detach())
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The task's modules, which are the pipeline's, hold the running average for a while."""
+        own = {name: value.clone() for name, value in self.task.state_dict().items()}
+        self.task.load_state_dict(self.ema.module.state_dict())
+        self.task.eval()
+        try:
+            yield
+        finally:
+            self.task.load_state_dict(own)
+            self.task.train()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs of this stage, by flat names."""
+        state = {f"task.{k}": v for k, v in self.task.state_dict().items()}
+        state |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        for i, optimiser in enumerate(self.optimisers):
+            for number, values in optimiser.state_dict()["state"].items():
+                state |= {f"optimiser.{i}.{number}.{name}": torch.as_tensor(v) for name, v in values.items()}
+        return state
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        parts = {
+            part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{part}.")}
+            for part in ("task", "ema")
+        }
+        self.task.load_state_dict(parts["task"])
+        self.ema.module.load_state_dict(parts["ema"])
+        for i, optimiser in enumerate(self.optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimiser.{i}."):
+                    number, name = key.split(".")[2:]
+                    state.setdefault(int(number), {})[name] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+# ---------------------------------------------------------------------- the run
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    minutes: float | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint_minutes: float = 2.0,
+) -> Path:
+    """Train a pipeline and save it in `out`.
+
+    Args:
+        config: the recipe, such as PRESETS["tiny"].
+        out: folder for the weights, the checkpoint, the log and sample sheets.
+        minutes: length of the run by the clock, or
+        steps: by optimiser steps over all stages; one of the two.
+        resume: go on from the checkpoint in `out`.
+        seed: of data, noise and initial weights.
+        progress: called after each step.
+        checkpoint_minutes: time between checkpoints.
+
+    Returns:
+        `out`, which `TextToVideoPipeline.from_pretrained` loads.
+
+    Raises:
+        UserError: if both or none of minutes and steps are given, nothing can be resumed, or `out` cannot be written.
+        Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
+    """
+    if (minutes is None) == (steps is None):
+        raise UserError("give either minutes or steps")
+    if not (minutes or steps or 0) > 0:
+        raise UserError("training needs a positive number of minutes or steps")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOG).touch()
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
+    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes).run()
+
+
+class _Run:
+    """The state of one call of `train`."""
+
+    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes):
+        self.config, self.out, self.seed, self.progress = config, out, seed, progress
+        self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes
+        set_seed(seed)
+        torch.set_flush_denormal(True)  # an untrained network's tiny numbers cost up to a hundred times the time
+        cuda = torch.cuda.is_available()
+        # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
+        self.accelerator = Accelerator(mixed_precision="bf16" if cuda else "no")
+        self.pipe = TextToVideoPipeline(**asdict(config.pipeline)).to(self.accelerator.device)
+        self.stage_number, self.stage, self.sheets = 0, None, 0
+        self.stop = threading.Event()
+        if resume:
+            self._load()
+
+    def run(self) -> Path:
+        in_main = threading.current_thread() is threading.main_thread()
+        handlers = (
+            {s: signal.signal(s, lambda *_: self.stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+            if in_main
+            else {}
+        )
+        try:
+            while self.stage_number < len(STAGES):
+                self._run_stage()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        self.pipe.info = {"seed": self.seed, "machine": f"{torch.get_num_threads()} CPU threads" if not
+                          torch.cuda.is_available() else torch.cuda.get_device_name(),
+                          **({"minutes": self.minutes} if self.minutes else {"steps": self.steps})}  # fmt: skip
+        self.pipe.save_pretrained(self.out)
+        (self.out / CHECKPOINT).unlink(missing_ok=True)
+        return self.out
+
+    def _start_stage(self) -> StageRun:
+        task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
+        return StageRun(task, self.config, self.accelerator)
+
+    def _fraction(self, stage: StageRun) -> float:
+        share = self.config.share[self.stage_number]
+        if self.steps:
+            return stage.step / max(round(self.steps * share), 1)
+        return stage.seconds / (60 * self.minutes * share)
+
+    def _run_stage(self) -> None:
+        name = STAGES[self.stage_number]
+        stage = self.stage = self.stage or self._start_stage()
+        saved = last = time.monotonic()
+        loss, next_sheet = 0.0, self.config.sheet_every
+        while (fraction := self._fraction(stage)) < 1:
+            loss += 0.05 * (stage.advance(fraction) - loss) if stage.step else stage.advance(fraction)
+            now = time.monotonic()
+            stage.seconds += now - last
+            last = now
+            self._report(name, stage, loss)
+            if self.stop.is_set():
+                self._save(stage)
+                raise Interrupted(
+                    f"stopped; {self.out / CHECKPOINT} is written. To go on, run the same command with --resume"
+                )
+            if now - saved > self.checkpoint_seconds:
+                self._save(stage)
+                saved = time.monotonic()
+            if fraction >= next_sheet:
+                self._write_sheet(name, stage)
+                next_sheet += self.config.sheet_every * (1 + (fraction - next_sheet) // self.config.sheet_every)
+        stage.task.load_state_dict(stage.ema.module.state_dict())
+        stage.task.eval()
+        self._write_sheet(name, stage)
+        self.stage_number, self.stage = self.stage_number + 1, None
+        if self.stage_number < len(STAGES):
+            self._save(None)
+
+    def _report(self, name: str, stage: StageRun, loss: float) -> None:
+        share, fraction = self.config.share, min(self._fraction(stage), 1.0)
+        rate = int(stage.task.batch_size) * stage.step / max(stage.seconds, 1e-9)
+        done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
+        left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
+        event = Progress(name, done, stage.step, loss, rate, left)
+        if self.progress is not None:
+            self.progress(event)
+        if stage.step % 20 == 0:
+            with (self.out / LOG).open("a") as log:
+                log.write(json.dumps(event._asdict() | {"seconds": round(stage.seconds, 2)}) + "\n")
+
+    @torch.no_grad()
+    def _write_sheet(self, name: str, stage: StageRun) -> None:
+        """Frames and their reconstructions, or held-out captions drawn by the averaged weights."""
+        pipe, c = self.pipe, self.pipe.config
+        scenes = sample_scenes(8, "heldout", seed=1)
+        with stage.averaged_weights():
+            if name == "codec":
+                clips = render(scenes, c.num_frames, c.size, 1, pipe.keyframe_times, pipe.device)
+                codec = pipe.visual_encoder.codec
+                frames = to_uint8(torch.cat([clips, codec.decode(codec.encode(clips))], dim=2))
+            else:
+                out = pipe([scene.caption("en", seed=1) for scene in scenes])
+                frames = out.frames if name == "video" else out.keyframes
+        self.sheets += 1
+        media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
+
+    # ------------------------------------------------------------------ checkpoints: one safetensors file, no pickle
+
+    def _recipe(self) -> str:
+        return json.dumps(
+            {"config": asdict(self.config), "minutes": self.minutes, "steps": self.steps, "seed": self.seed}
+        )
+
+    def _save(self, stage: StageRun | None) -> None:
+        """Write everything that a resumed run needs; the file appears whole or not at all."""
+        tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
+        position: dict[str, float] = {"stage": self.stage_number, "sheets": self.sheets}
+        if stage is not None:
+            tensors |= stage.tensors()
+            position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
+        partial = self.out / f"{CHECKPOINT}.part"
+        try:
+            # Tensors that share memory (the task holds modules of the pipeline) are written once each.
+            save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial,
+                      {"recipe": self._recipe(), "position": json.dumps(position)})  # fmt: skip
+            os.replace(partial, self.out / CHECKPOINT)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise UserError(
+                f"cannot write the checkpoint in {self.out}: {error}; free some space or choose another folder"
+            ) from None
+
+    def _load(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            raise UserError(f"there is no {path} to resume from: leave --resume out")
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged ({error}): leave --resume out to start again") from None
+        if metadata["recipe"] != self._recipe():
+            raise UserError(
+                f"{path} is of another run (preset, length or seed differ): repeat its settings, or leave --resume out"
+            )
+        position = json.loads(metadata["position"])
+        self.stage_number, self.sheets = position["stage"], position["sheets"]
+        self.pipe.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("pipe.")})
+        if "step" in position:
+            self.stage = self._start_stage()
+            self.stage.restore(tensors)
+            self.stage.step, self.stage.seconds = position["step"], position["seconds"]
+            self.stage.ema.updates = position["updates"]
