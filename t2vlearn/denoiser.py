@@ -80,9 +80,6 @@ class SpaceTimeDenoiser(nn.Module):
         patch: side of the square of latent cells that makes one token.
     """
 
-    #: What the Muon optimiser must leave to AdamW: the first and last layers, and what conditions them.
-    adamw_parameters = ("patch_in", "patch_out", "modulation", "level", "time", "pooled")
-
     def __init__(
         self, channels: int = 16, grid: int = 8, dim: int = 128, depth: int = 6, num_heads: int = 4, patch: int = 2
     ):

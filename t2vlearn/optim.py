@@ -62,18 +62,17 @@ class Muon(torch.optim.Optimizer):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction.view_as(p), alpha=group["lr"])
 
 
-def split_parameters(module: torch.nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """(weights of hidden layers for Muon, everything else for AdamW): embeddings, biases, norms and the last layer stay out.
+def split_parameters(module: torch.nn.Module, keep_out: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
+    """(weight matrices and convolutions for Muon, everything else for AdamW): embeddings, biases and norms stay out.
 
-    A module names what else must stay out in its attribute `adamw_parameters` (parts of parameter names).
+    `keep_out` names further layers for AdamW, by parts of their parameters' names.
     """
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, torch.nn.Embedding)}
-    excluded = getattr(module, "adamw_parameters", ())
     for name, p in module.named_parameters():
         hidden = p.dim() >= 2 and id(p) not in embeddings and name.endswith("weight")
-        (matrices if hidden and not any(part in name for part in excluded) else others).append(p)
+        (matrices if hidden and not any(part in name for part in keep_out) else others).append(p)
     return matrices, others
 
 

@@ -148,7 +148,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         _check_numbers(num_inference_steps, guidance_scale)
-        for text in prompts:
+        for text in prompts or [""]:
             self._check_prompt(text)
         text, null = self._encode_text(prompts, negative_prompt)
         n, c = len(prompts), self.config
@@ -171,6 +171,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         latents, key_noise = noise(c.num_frames), noise(c.num_keyframes)
         known = torch.zeros(n, c.num_frames, dtype=torch.bool, device=self.device)
         if continue_from is not None:
+            if len(continue_from) == 0:
+                raise UserError("the clip to continue from is empty: give at least one frame")
             given = {i: frame for i, frame in enumerate(continue_from[-4:])}
         else:
             given = self._given_keyframes(image, keyframes)
@@ -225,8 +227,9 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             warnings.warn(f"unknown words are ignored: {'; '.join(hints)}", stacklevel=3)
 
     def _encode_image(self, frame: np.ndarray) -> Tensor:
-        if frame.shape != (self.config.size, self.config.size, 3):
-            raise UserError(f"an image of {self.config.size} x {self.config.size} x 3 is needed, not {frame.shape}")
+        size = self.config.size
+        if frame.shape != (size, size, 3) or frame.dtype != np.uint8:
+            raise UserError(f"an image of {size} x {size} x 3 in uint8 is needed, not {frame.shape} in {frame.dtype}")
         return self.visual_encoder.codec.encode(to_tensor(frame[None, None])[:, :, 0].to(self.device))
 
     def _given_keyframes(self, image, keyframes) -> dict[int, np.ndarray]:
@@ -234,6 +237,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         if isinstance(keyframes, dict):
             given |= keyframes
         elif keyframes is not None:
+            if len(keyframes) != len(self.keyframe_times):
+                raise UserError(f"{len(self.keyframe_times)} key frames are needed, not {len(keyframes)}")
             given |= dict(zip(self.keyframe_times, keyframes, strict=True))
         if not set(given) <= set(self.keyframe_times):
             raise UserError(f"key frames stand at frames {self.keyframe_times}, not at {sorted(given)}")
@@ -264,7 +269,6 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     def save_pretrained(self, save_directory: str | Path) -> Path:
         """Write the weights folder: `config.json` and `model.safetensors` (float16)."""
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
         self._save_pretrained(folder)
         return folder
 

@@ -130,8 +130,9 @@ def chooser(
     pictures = [_picture(clip, alt, fps, width) for clip, alt in zip(clips, alts)]
     # Buttons of one name exclude each other, so each group in a page needs a name of its own.
     name = "choice-" + blake2b("".join([question, *labels, *pictures]).encode(), digest_size=6).hexdigest()
+    layout = "inline-block" if max(map(len, labels)) <= 12 else "block"  # sentences stand below each other
     buttons = "".join(
-        f'<label style="display: inline-block; margin-right: 1.2em"><input type="radio" name="{name}"'
+        f'<label style="display: {layout}; margin-right: 1.2em"><input type="radio" name="{name}"'
         f"{' checked' if i == 0 else ''}> {html.escape(label)}</label>"
         for i, label in enumerate(labels)
     )

@@ -64,7 +64,17 @@ def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, STAGES.index(stage), step))
 
 
-class CodecTask(nn.Module):
+class Task(nn.Module):
+    """One stage's networks and loss; `batch(step, device)` gives what `forward` takes."""
+
+    batch_size: int
+
+    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
+        """The batch of a step."""
+        raise NotImplementedError
+
+
+class CodecTask(Task):
     """Stage 1: frames -> the codec's loss."""
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
@@ -88,7 +98,7 @@ class CodecTask(nn.Module):
         return self.codec.loss(frames, noise)
 
 
-class _DenoiserTask(nn.Module):
+class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
 
     stage: str
@@ -201,7 +211,7 @@ class VideoTask(_DenoiserTask):
         )
 
 
-TASKS = {"codec": CodecTask, "key frames": KeyframeTask, "video": VideoTask}
+TASKS: dict[str, type] = {"codec": CodecTask, "key frames": KeyframeTask, "video": VideoTask}
 
 
 def _normal(shape, rng: np.random.Generator) -> Tensor:

@@ -20,7 +20,10 @@ FORMAT = 1  # another number means another architecture
 def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
     """Write `state` as float16 and `config` with the weights' SHA-256; each file appears whole or not at all."""
     half = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another folder") from None
     weights, text = folder / f"{WEIGHTS_FILE}.part", folder / f"{CONFIG_FILE}.part"
     try:
         save_file(half, weights)
@@ -52,7 +55,7 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {folder}: {error}; copy the folder again") from None
-    if config.pop("format", None) != FORMAT:
+    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise UserError(
             f"the weights in {folder} are of another version of t2vlearn: train again, or install that version"
         )

@@ -59,6 +59,7 @@ class TextEncoder(nn.Module):
 
     def pieces(self, text: str) -> list[str]:
         """The words and characters that the tokenizer looks up, punctuation left out."""
+        text = text.encode(errors="replace").decode()  # a terminal's stray bytes arrive as lone surrogates
         split = self.tokenizer.pre_tokenizer.pre_tokenize_str(self.tokenizer.normalizer.normalize_str(text))
         return [piece for piece, _ in split if _is_word(piece)]
 

@@ -21,13 +21,13 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2vlearn import media
 from t2vlearn.errors import UserError
 from t2vlearn.optim import EMA, Muon, split_parameters
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
-from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
+from t2vlearn.stages import PRESETS, STAGES, TASKS, Task, TrainConfig
 from t2vlearn.world import render, sample_scenes
 
 __all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
@@ -62,7 +62,7 @@ def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0
 class StageRun:
     """A task with its optimisers and running average."""
 
-    def __init__(self, task: nn.Module, config: TrainConfig, accelerator: Accelerator):
+    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
         self.accelerator, self.config, self.task = accelerator, config, task
         matrices, others = split_parameters(task)
         self.ema = EMA(task, config.ema_decay)
@@ -93,13 +93,14 @@ class StageRun:
     def averaged_weights(self) -> Iterator[None]:
         """The task's modules, which are the pipeline's, hold the running average for a while."""
         own = {name: value.clone() for name, value in self.task.state_dict().items()}
+        training = self.task.training
         self.task.load_state_dict(self.ema.module.state_dict())
         self.task.eval()
         try:
             yield
         finally:
             self.task.load_state_dict(own)
-            self.task.train()
+            self.task.train(training)  # a codec whose stage is over must not go on counting its latents' statistics
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs of this stage, by flat names."""
@@ -222,9 +223,11 @@ class _Run:
         name = STAGES[self.stage_number]
         stage = self.stage = self.stage or self._start_stage()
         saved = last = time.monotonic()
-        loss, next_sheet = 0.0, self.config.sheet_every
+        loss: float | None = None
+        next_sheet = self.config.sheet_every
         while (fraction := self._fraction(stage)) < 1:
-            loss += 0.05 * (stage.advance(fraction) - loss) if stage.step else stage.advance(fraction)
+            value = stage.advance(fraction)
+            loss = value if loss is None else loss + 0.05 * (value - loss)
             now = time.monotonic()
             stage.seconds += now - last
             last = now
@@ -249,7 +252,7 @@ class _Run:
 
     def _report(self, name: str, stage: StageRun, loss: float) -> None:
         share, fraction = self.config.share, min(self._fraction(stage), 1.0)
-        rate = int(stage.task.batch_size) * stage.step / max(stage.seconds, 1e-9)
+        rate = stage.task.batch_size * stage.step / max(stage.seconds, 1e-9)
         done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
         left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
         event = Progress(name, done, stage.step, loss, rate, left)
@@ -307,11 +310,11 @@ class _Run:
             raise UserError(f"there is no {path} to resume from: leave --resume out")
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except SafetensorError as error:
             raise UserError(f"{path} is damaged ({error}): leave --resume out to start again") from None
-        if metadata["recipe"] != self._recipe():
+        if metadata.get("recipe") != self._recipe():
             raise UserError(
                 f"{path} is of another run (preset, length or seed differ): repeat its settings, or leave --resume out"
             )

@@ -1,0 +1,77 @@
+"""How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
+
+    python benchmarks/recipes/bundled.py train      # preset "shipped", 5,334 steps, seed 0 (resumes by itself)
+    python benchmarks/recipes/bundled.py judge      # the judge, on real clips only
+    python benchmarks/recipes/bundled.py score      # 1,000 clips of each split
+    python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
+
+Machine, minutes and scores of the run that made the present weights: `t2vlearn info`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from t2vlearn import judge as judging
+from t2vlearn import pipeline as pipelines
+from t2vlearn.evaluation import EVAL_SPLITS, evaluate
+from t2vlearn.judge import Judge, train_judge
+from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.training import CHECKPOINT, PRESETS, Progress, train
+
+RUN = Path("runs/bundled")
+STEPS, JUDGE_STEPS, SAMPLES = 5334, 2000, 1000
+
+
+def show(now: Progress) -> None:
+    if now.step % 100 == 0:
+        print(f"{now.stage} step {now.step}: loss {now.loss:.3f}, {now.seconds_left / 60:.0f} min left", flush=True)
+
+
+def train_model() -> None:
+    train(PRESETS["shipped"], RUN, steps=STEPS, resume=(RUN / CHECKPOINT).exists(), seed=0, progress=show)
+
+
+def train_the_judge() -> None:
+    codec = TextToVideoPipeline.from_pretrained(RUN).visual_encoder.codec
+    start = time.monotonic()
+    judge = train_judge(
+        codec, JUDGE_STEPS, on_step=lambda i, loss, _: i % 100 or print(f"judge {i}: {loss:.3f}", flush=True)
+    )
+    judge.save_pretrained(
+        RUN / "judge", {"steps": JUDGE_STEPS, "seed": 0, "minutes": round((time.monotonic() - start) / 60)}
+    )
+
+
+def score() -> None:
+    pipe, judge = TextToVideoPipeline.from_pretrained(RUN), Judge.from_pretrained(RUN / "judge")
+    for split in EVAL_SPLITS:
+        report = evaluate(pipe, split, SAMPLES, judge=judge)
+        (RUN / f"score-{split}.json").write_text(json.dumps(report.as_dict(), indent=1))
+        print(split, *(f"{name}: {value}" for name, value in report.table()), sep="\n  ", flush=True)
+
+
+def install() -> None:
+    pipe = TextToVideoPipeline.from_pretrained(RUN)
+    for split in EVAL_SPLITS:
+        report = json.loads((RUN / f"score-{split}.json").read_text())
+        pipe.info[f"joint accuracy, {split}"] = round(report["model"]["joint"]["accuracy"], 3)
+    seconds: dict[str, float] = {}
+    for line in (RUN / "log.jsonl").read_text().splitlines():
+        seconds[json.loads(line)["stage"]] = json.loads(line)["seconds"]
+    pipe.info |= {"minutes": round(sum(seconds.values()) / 60), "recipe": f"{Path(__file__).name}, preset shipped"}
+    pipe.save_pretrained(pipelines.BUNDLED)
+    folder = judging.BUNDLED
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (RUN / "judge").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    {"train": train_model, "judge": train_the_judge, "score": score, "install": install}[sys.argv[1]]()

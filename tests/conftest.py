@@ -1,0 +1,28 @@
+"""What several test files need: a real pipeline, small enough to be made and run in no time."""
+
+import pytest
+import torch
+
+torch.set_flush_denormal(True)  # as a training run does: the tiny numbers of untrained networks are slow
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline():
+    """A pipeline with random weights. Zero-initialised layers are filled too, and the latents have unit variance, so
+    that every input changes the output.
+
+    Tests share it: change nothing of it.
+    """
+    from t2vlearn.pipeline import TextToVideoPipeline
+
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(size=32, dim=32, depth=2, num_heads=2, text_depth=1, codec_width=16, latent_channels=4)
+    with torch.no_grad():
+        for parameter in pipe.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.2)
+        codec = pipe.visual_encoder.codec
+        raw = codec.encoder(torch.rand(8, 3, 32, 32) * 2 - 1)
+        codec.normalise.running_mean.copy_(raw.mean((0, 2, 3)))
+        codec.normalise.running_var.copy_(raw.var((0, 2, 3)))
+    return pipe

@@ -1,0 +1,86 @@
+"""The evaluation: its statistics against closed forms and slow loops, and a whole report on a few clips."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from t2vlearn.errors import UserError
+from t2vlearn.evaluation import EVAL_SPLITS, Accuracy, evaluate, frechet_distance, match, prompts_of, wilson
+from t2vlearn.world import Actor, Caption, Scene
+from t2vlearn.world.scenes import is_heldout
+
+
+def test_wilson_interval_solves_its_quadratic():
+    """The ends p solve (hits/n - p)^2 = z^2 p (1 - p) / n."""
+    for hits, n in ((0, 10), (3, 10), (990, 1000), (10, 10)):
+        for end in wilson(hits, n):
+            assert math.isclose((hits / n - end) ** 2, 1.96**2 * end * (1 - end) / n, abs_tol=1e-12)
+
+
+def test_frechet_distance_of_gaussians_with_diagonal_covariance():
+    """sum (m_x - m_y)^2 + (s_x - s_y)^2, coordinate by coordinate."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((400, 3))
+    z = (z - z.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z.T)).T)  # exactly white
+    x, y = torch.tensor(z * [1, 2, 3] + [0, 0, 1]), torch.tensor(z * [2, 2, 1] + [1, 0, 0])
+    assert math.isclose(frechet_distance(x, y), (1 + 0 + 1) + (1 + 0 + 4), rel_tol=1e-9)
+    assert abs(frechet_distance(x, x)) < 1e-9
+
+
+def _caption(text, *named):
+    caption = Caption(text)
+    caption.named = frozenset(named)
+    return caption
+
+
+def test_only_what_is_named_is_judged():
+    scene = Scene((Actor("puppy", "red", "big", "jumps"),), "park")
+    reading = dict(scene.attributes, colour="blue")
+    of = Accuracy.of([reading, reading], [scene, scene], [_caption("", "subject"), _caption("", "subject", "colour")])
+    rows = of.rows()
+    assert rows["subject"]["accuracy"] == 1
+    assert rows["colour"]["accuracy"] == 0
+    assert rows["colour"]["n"] == 1
+    assert rows["joint"]["accuracy"] == 0.5
+    assert "place" not in rows
+
+
+def test_two_actors_are_matched_by_subject_not_by_order():
+    scene = Scene((Actor("puppy", "red", "big", "jumps"), Actor("star", "blue", "small", "moves up")), "park")
+    a = scene.attributes
+    other_way = {"place": "park"}
+    for key in ("subject", "colour", "size", "action"):
+        other_way |= {key: a[key + "_2"], key + "_2": a[key]}
+    assert match(other_way, scene) == a
+    assert match(dict(a), scene) == a
+
+
+@pytest.mark.parametrize("split", EVAL_SPLITS)
+def test_prompts_are_prefix_stable_and_of_their_split(split):
+    scenes, captions = prompts_of(split, 12)
+    assert (scenes[:5], captions[:5]) == prompts_of(split, 5)
+    combination = [is_heldout(a.subject, a.colour, a.action) for s in scenes for a in s.actors]
+    assert all(combination) if EVAL_SPLITS[split][0] == "heldout" else not any(combination)
+    assert {len(s.actors) for s in scenes} == {2 if split == "two_actors" else 1}
+
+
+def test_a_whole_report(tiny_pipeline):
+    seen = []
+    report = evaluate(tiny_pipeline, "heldout", samples=6, progress=lambda *event: seen.append(event))
+    found = json.loads(json.dumps(report.as_dict()))
+    assert found["real"]["joint"]["n"] == 6
+    assert 0 <= found["model"]["joint"]["low"] <= found["model"]["joint"]["high"] <= 1
+    assert found["frechet"] > found["frechet_floor"] > 0
+    assert 0 < found["chance"] < 0.6
+    assert seen[-1] == ("generated clips", 6, 6)
+    assert [name for name, _ in report.table()][-1] == "seconds a clip"
+
+
+def test_bad_arguments(tiny_pipeline):
+    with pytest.raises(UserError, match="samples"):
+        evaluate(tiny_pipeline, samples=1)
+    with pytest.raises(UserError, match="unknown split"):
+        evaluate(tiny_pipeline, "test", samples=4)

@@ -1,0 +1,74 @@
+"""The judge: its bundled weights read real clips, and its training loss falls."""
+
+import numpy as np
+import pytest
+import torch
+
+from t2vlearn.codec import FrameCodec
+from t2vlearn.judge import NUM_FRAMES, Judge, train_judge, worsen
+from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge.from_pretrained()
+
+
+def test_reads_real_clips_almost_always_right(judge):
+    scenes = sample_scenes(200, "heldout", seed=77)
+    readings = judge.read(render(scenes, size=32, seed=78))
+    right = [all(r[key] == value for key, value in s.attributes.items()) for r, s in zip(readings, scenes)]
+    assert np.mean(right) >= 0.985  # 0.995 is the requirement; 200 clips leave room for chance
+
+
+def test_reads_larger_clips_by_averaging_them_down(judge):
+    scenes = sample_scenes(40, seed=79)
+    readings = judge.read(render(scenes, size=64, seed=80))
+    assert np.mean([r["subject"] == s.attributes["subject"] for r, s in zip(readings, scenes)]) >= 0.9
+
+
+def test_reads_uint8_frames_like_the_tensor_they_came_from(judge):
+    clips = render(sample_scenes(4, seed=1), size=32, seed=1)
+    frames = ((clips + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy()
+    for a, b in zip(judge.read(clips), judge.read(frames)):
+        assert {k: v for k, v in a.items() if k != "confidence"} == {k: v for k, v in b.items() if k != "confidence"}
+
+
+def test_readings_have_the_keys_of_a_scene_and_a_probability_for_each(judge):
+    two = Scene((Actor("puppy", "brown", "big", "jumps"), Actor("star", "red", "big", "jumps")), "park")
+    reading = judge.read(render([two], size=32, seed=0), actors=2)[0]
+    confidence = reading.pop("confidence")
+    assert reading.keys() == confidence.keys() == two.attributes.keys()
+    assert all(0 < p <= 1 for p in confidence.values())
+    assert all(value in ATTRIBUTES[key.removesuffix("_2")] for key, value in reading.items())
+    assert reading["subject"] != reading["subject_2"]
+
+
+def test_every_frame_counts(judge):
+    clips = render(sample_scenes(1, seed=3), size=32, seed=3)
+    before = judge.features(clips)
+    for frame in (0, 7, 15):
+        changed = clips.clone()
+        changed[:, :, frame] = -changed[:, :, frame]
+        assert not torch.allclose(judge.features(changed), before)
+
+
+def test_another_length_is_refused(judge):
+    with pytest.raises(ValueError, match=f"{NUM_FRAMES} frames"):
+        judge.read(np.zeros((1, 8, 32, 32, 3), np.uint8))
+
+
+def test_worsened_clips_keep_most_of_the_picture_and_are_repeatable():
+    clips = render(sample_scenes(12, seed=2), size=32, seed=2, frames=range(0, 16, 2))
+    codec = FrameCodec(4, 4, 16).eval()
+    with torch.no_grad():
+        once, again = (worsen(clips, codec, np.random.default_rng(0)) for _ in range(2))
+    assert torch.equal(once, again)
+    changed = (once != clips).flatten(1).any(1)
+    assert 0 < changed.sum() < len(clips)  # some stay as they are
+
+
+def test_training_lowers_the_loss():
+    losses = []
+    train_judge(FrameCodec(4, 4, 16).eval(), steps=12, batch=8, on_step=lambda i, loss, ema: losses.append(loss))
+    assert np.mean(losses[-3:]) < losses[0] - 1

@@ -1,0 +1,130 @@
+"""The stages: each step's batch follows from its number, holds what it should, and can be learnt."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.world import parse_prompt, render, sample_scenes
+
+SMALL = PipelineConfig(dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))
+CPU = torch.device("cpu")
+
+
+def task(stage, seed=0, **changes):
+    torch.manual_seed(0)
+    return TASKS[stage](TextToVideoPipeline(**vars(SMALL)), replace(MICRO, **changes), seed)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_batch_depends_on_seed_stage_and_step_alone(stage):
+    first, second = task(stage), task(stage)
+    torch.manual_seed(1)
+    wanted = first.batch(5, CPU)
+    for step in (0, 3, 5):  # on another path, with another random state
+        again = second.batch(step, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, again, strict=True))
+    for other in (first.batch(6, CPU), task(stage, seed=1).batch(5, CPU)):
+        assert not torch.equal(wanted[0], other[0]) and not torch.equal(wanted[-1], other[-1])
+
+
+def test_the_codec_sees_two_frames_of_each_clip():
+    frames, noise = task("codec").batch(3, CPU)
+    assert frames.shape == (4, 3, 32, 32) and noise.shape == (4, 4, 8, 8)
+    clips = render(sample_scenes(2, "train", 0, start=6), 16, 32, 0, start=6)
+    for i, frame in enumerate(frames):
+        assert any(torch.equal(frame, clips[i // 2, :, t]) for t in range(16))
+    assert not torch.equal(frames[0], frames[1])
+
+
+@pytest.mark.parametrize(("stage", "numbers"), [("key frames", [0, 5, 10, 15]), ("video", list(range(16)))])
+def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, numbers):
+    own = task(stage, batch=(4, 3, 3), two_actor_share=0.0, caption_dropout=0.0)
+    latents, ids, mask, known, tau, noise = own.batch(2, CPU)
+    scenes = sample_scenes(3, "train", 0, start=6)
+    clips = render(scenes, 16, 32, 0, start=6)[:, :, numbers]
+    assert torch.equal(latents, own.codec[0].encode(clips)) and not latents.requires_grad
+    assert known.shape == (3, len(numbers)) and noise.shape == latents.shape and (mask == (ids != 0)).all()
+    assert tau.shape == (3,) and ((tau > 0) & (tau < 1)).all()
+    encoder = TextToVideoPipeline(**vars(SMALL)).text_encoder
+    for row, scene in zip(ids, scenes):
+        named = parse_prompt(" ".join(encoder.tokenizer.id_to_token(i) for i in row[row > 0].tolist()))
+        assert named and named.items() <= scene.attributes.items()
+
+
+def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
+    ids = task("key frames", caption_dropout=1.0).batch(0, CPU)[1]
+    null = TextToVideoPipeline(**vars(SMALL)).text_encoder.tokenizer.token_to_id("[NULL]")
+    assert ids.tolist() == [[null], [null]]
+    encoder = TextToVideoPipeline(**vars(SMALL)).text_encoder
+    for share, chinese in ((1.0, True), (0.0, False)):
+        ids = task("key frames", caption_dropout=0.0, chinese_share=share).batch(0, CPU)[1]
+        words = [encoder.tokenizer.id_to_token(i) for i in ids[ids > 0].tolist()]
+        assert all(word.isascii() != chinese for word in words)
+    counts = [
+        len(scene.actors) for scene in task("video", two_actor_share=0.25).scenes(np.random.default_rng(0), 800, 0)
+    ]
+    assert counts.count(2) / 800 == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 800) ** 0.5)
+
+
+def shares(stage, n=16000):
+    """How often each pattern of given frames is drawn."""
+    rows = task(stage).known(np.random.default_rng(0), n).int().tolist()
+    patterns = ["".join(map(str, row)) for row in rows]
+    return {pattern: patterns.count(pattern) / n for pattern in set(patterns)}
+
+
+def assert_shares(drawn, expected, n=16000):
+    assert drawn.keys() == expected.keys()
+    for pattern, share in expected.items():
+        assert drawn[pattern] == pytest.approx(share, abs=4 * (share * (1 - share) / n) ** 0.5), pattern
+
+
+def test_key_frames_that_are_given():
+    """In one of eight the first; in one of eight each by the toss of a coin, but never all; else none."""
+    coin = 1 / 8 / 16
+    expected = {f"{i:04b}": coin for i in range(1, 15)}
+    assert_shares(shares("key frames"), expected | {"0000": 6 / 8 + 2 * coin, "1000": 1 / 8 + coin})
+
+
+def test_frames_that_are_given():
+    assert_shares(
+        shares("video"),
+        {
+            "1000010000100001": 5 / 8,
+            "1111000000000000": 1 / 8,
+            "1000000000000000": 1 / 16,
+            "1000000000000001": 1 / 16,
+            "0000000000000000": 1 / 8,
+        },
+    )
+
+
+def test_what_each_stage_trains_and_starts_from():
+    names = {stage: {name.split(".")[0] for name, _ in task(stage).named_parameters()} for stage in STAGES}
+    assert names == {"codec": {"codec"}, "key frames": {"text_encoder", "denoiser"}, "video": {"denoiser"}}
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(**vars(SMALL))
+    theirs = pipe.visual_encoder.denoiser.state_dict()
+    assert not torch.equal(pipe.video_generator.denoiser.position, theirs["position"])
+    ours = TASKS["video"](pipe, MICRO, 0).denoiser.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_task_learns_its_batch(stage):
+    own = task(stage, batch=(4, 4, 2)).train()
+    batch = own.batch(0, CPU)
+    optimiser = torch.optim.AdamW(own.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        optimiser.zero_grad()
+        loss = own(*batch)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]

@@ -1,0 +1,266 @@
+"""Training: what a run leaves behind, that a stopped one goes on as if nothing had happened."""
+
+import json
+import os
+import resource
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from t2vlearn.errors import UserError
+from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.stages import PRESETS, STAGES
+from t2vlearn.training import Interrupted, schedule, train
+
+SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), share=(0.8, 0.12, 0.08), sheet_every=2.0)
+STEPS = 25  # 20 of the codec, 3 of the key frames, 2 of the video
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """An uninterrupted run: its folder and what it reported."""
+    events = []
+    return train(MICRO, tmp_path_factory.mktemp("straight"), steps=STEPS, progress=events.append), events
+
+
+def stop_at(stage, step, number=signal.SIGINT, events=None):
+    """A progress callback that presses Ctrl-C after a step, and keeps what it is told in `events`."""
+
+    def progress(event):
+        if events is not None:
+            events.append(event)
+        if (event.stage, event.step) == (stage, step):
+            os.kill(os.getpid(), number)
+
+    return progress
+
+
+# ------------------------------------------------------------------ a run
+
+
+def test_a_run_leaves_a_pipeline_that_loads_and_samples_to_look_at(straight):
+    out, _ = straight
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "log.jsonl", "model.safetensors", "samples"]
+    sheets = sorted(path.name for path in (out / "samples").iterdir())
+    assert sheets == ["001-codec.png", "002-key-frames.png", "003-video.png"]
+    pipe = TextToVideoPipeline.from_pretrained(out)
+    assert pipe.info["seed"] == 0 and pipe.info["steps"] == STEPS and pipe.info["machine"]
+    assert pipe("a puppy", num_inference_steps=1).frames.shape == (1, 16, 16, 16, 3)
+
+
+def test_progress_tells_each_step_of_each_stage(straight):
+    out, events = straight
+    steps = [(stage, i) for stage, n in zip(STAGES, (20, 3, 2)) for i in range(1, n + 1)]
+    assert [(event.stage, event.step) for event in events] == steps
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions) and fractions[0] == pytest.approx(0.04) and fractions[-1] == pytest.approx(1)
+    assert all(event.loss > 0 and event.clips_per_second > 0 and event.seconds_left >= 0 for event in events)
+    assert events[-1].seconds_left == pytest.approx(0)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in log] == [("codec", 20)]
+    assert log[0]["loss"] == events[19].loss
+
+
+def parts_that_differ(before, after):
+    return {
+        part
+        for part in ("text_encoder", "visual_encoder.codec", "visual_encoder.denoiser", "video_generator.denoiser")
+        if any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+    }
+
+
+def test_every_stage_trains_its_part_and_leaves_the_others(straight, tmp_path):
+    """From the first weights, by way of those at the first step of the later stages, to the last ones."""
+    torch.manual_seed(0)
+    states = [TextToVideoPipeline(**vars(SMALL)).state_dict()]
+    for stage in STAGES[1:]:
+        with pytest.raises(Interrupted):
+            train(MICRO, tmp_path, steps=STEPS, resume=stage == "video", progress=stop_at(stage, 1))
+        checkpoint = load_file(tmp_path / "checkpoint.safetensors")
+        states.append({name: checkpoint[f"pipe.{name}"] for name in states[0]})
+    states = [{name: value.half().float() for name, value in state.items()} for state in states]
+    states.append(TextToVideoPipeline.from_pretrained(straight[0]).state_dict())
+    # A checkpoint at step 1 of a stage holds that step's change too.
+    visual, video = {"text_encoder", "visual_encoder.denoiser"}, {"video_generator.denoiser"}
+    assert [parts_that_differ(*pair) for pair in zip(states, states[1:])] == [
+        {"visual_encoder.codec"} | visual,
+        visual | video,
+        video,
+    ]
+
+
+def test_the_clock_can_decide_instead(tmp_path):
+    events = []
+    train(MICRO, tmp_path, minutes=0.01, progress=events.append)
+    assert list(dict.fromkeys(event.stage for event in events)) == list(STAGES)
+    assert events[-1].fraction == pytest.approx(1)
+    assert TextToVideoPipeline.from_pretrained(tmp_path).info["minutes"] == 0.01
+
+
+def test_the_learning_rate_is_a_trapezoid():
+    assert schedule(0, 0) == 1 / 50 and schedule(0.1, 24) == 0.5
+    assert all(schedule(f, 49) == 1 for f in (0, 0.3, 0.6))
+    assert schedule(0.8, 1000) == pytest.approx(0.5) and schedule(1, 1000) == 0
+    assert schedule(1.2, 1000) == 0  # a late step by the clock
+    assert schedule(0.9, 4) == pytest.approx(0.1)
+
+
+# ------------------------------------------------------------------ stopping and going on
+
+
+def test_a_run_stopped_in_every_stage_ends_with_the_same_bits(straight, tmp_path):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    events, stops = [], (("codec", 7, signal.SIGINT), ("key frames", 3, signal.SIGTERM), ("video", 1, signal.SIGINT))
+    for i, stop in enumerate(stops):
+        with pytest.raises(Interrupted, match="stopped; .*checkpoint.safetensors is written.* with --resume") as caught:
+            train(MICRO, tmp_path / "stopped", steps=STEPS, resume=i > 0, progress=stop_at(*stop, events))
+        assert isinstance(caught.value, KeyboardInterrupt)
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    # In full precision, with both averages and the state of both optimisers, against a run stopped there only.
+    with pytest.raises(Interrupted):
+        train(MICRO, tmp_path / "once", steps=STEPS, progress=stop_at("video", 1))
+    first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("stopped", "once"))
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    for kind in ("pipe.", "task.", "ema.", "optimiser.0.", "optimiser.1."):
+        assert any(name.startswith(kind) for name in first), kind
+
+    train(MICRO, tmp_path / "stopped", steps=STEPS, resume=True, progress=events.append)
+    assert [(event.stage, event.step) for event in events] == [(event.stage, event.step) for event in straight[1]]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (straight[0], tmp_path / "stopped")]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+    assert [p.name for p in sorted((tmp_path / "stopped" / "samples").iterdir())] == [
+        p.name for p in sorted((straight[0] / "samples").iterdir())
+    ]
+
+
+def test_the_loss_that_is_shown_goes_on_too(straight, tmp_path):
+    with pytest.raises(Interrupted):
+        train(MICRO, tmp_path, steps=STEPS, progress=stop_at("codec", 10))
+    events = []
+    with pytest.raises(Interrupted):
+        train(MICRO, tmp_path, steps=STEPS, resume=True, progress=stop_at("codec", 12, events=events))
+    assert events[0].step == 11 and events[0].loss == pytest.approx(straight[1][10].loss, rel=0.5)
+
+
+def test_a_run_that_was_killed_goes_on_from_the_end_of_its_last_stage(straight, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def die(event):
+        if event.stage == "key frames" and event.step == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(MICRO, tmp_path, steps=STEPS, progress=die)
+    events = []
+    train(MICRO, tmp_path, steps=STEPS, resume=True, progress=events.append)
+    assert (events[0].stage, events[0].step) == ("key frames", 1)
+    assert (tmp_path / "model.safetensors").read_bytes() == (straight[0] / "model.safetensors").read_bytes()
+
+
+def test_checkpoints_are_also_written_by_the_clock(tmp_path):
+    seen = []
+    path = tmp_path / "checkpoint.safetensors"
+
+    def progress(event):
+        seen.append(path.exists())
+        stop_at("codec", 3)(event)
+
+    with pytest.raises(Interrupted):
+        train(MICRO, tmp_path, steps=STEPS, progress=progress, checkpoint_minutes=0)
+    assert seen == [False, True, True]
+
+
+# ------------------------------------------------------------------ mistakes
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A folder with a checkpoint."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(Interrupted):
+        train(MICRO, folder, steps=STEPS, progress=stop_at("codec", 1))
+    return folder
+
+
+def test_a_checkpoint_is_one_file_of_plain_tensors(stopped):
+    assert sorted(path.name for path in stopped.iterdir()) == ["checkpoint.safetensors", "log.jsonl"]
+    content = (stopped / "checkpoint.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert {"recipe", "position"} == set(header.pop("__metadata__"))
+    assert len(content) == 8 + int.from_bytes(content[:8], "little") + max(
+        t["data_offsets"][1] for t in header.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give either minutes or steps"),
+        ({"minutes": 1, "steps": 1}, "give either minutes or steps"),
+        ({"steps": 0}, "needs a positive number of minutes or steps"),
+        ({"steps": -1}, "needs a positive number"),
+        ({"minutes": float("nan")}, "needs a positive number"),
+        ({"steps": 1, "resume": True}, "there is no .*checkpoint.safetensors to resume from: leave --resume out"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        train(MICRO, tmp_path / "run", **options)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        (MICRO, {"steps": STEPS + 1}),
+        (MICRO, {"minutes": 1}),
+        (MICRO, {"steps": STEPS, "seed": 1}),
+        (replace(MICRO, muon_lr=1.0), {"steps": STEPS}),
+        (replace(MICRO, pipeline=replace(SMALL, dim=32)), {"steps": STEPS}),
+    ],
+)
+def test_another_runs_checkpoint_is_refused(stopped, config, options):
+    with pytest.raises(UserError, match="is of another run .preset, length or seed differ.: repeat its settings"):
+        train(config, stopped, resume=True, **options)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
+def test_a_damaged_checkpoint_is_refused(stopped, tmp_path, damage):
+    content = (stopped / "checkpoint.safetensors").read_bytes()
+    content = {"empty": b"", "truncated": content[: len(content) // 2], "text": b"no tensors here"}[damage]
+    (tmp_path / "checkpoint.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="is damaged .*: leave --resume out to start again") as caught:
+        train(MICRO, tmp_path, steps=STEPS, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_file_is_no_checkpoint(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(UserError, match="is of another run"):
+        train(MICRO, tmp_path, steps=STEPS, resume=True)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write to .*file; choose another folder|cannot write to .*file: "):
+        train(MICRO, tmp_path / "file", steps=1)
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tmp_path):
+    limit, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        with pytest.raises(UserError, match="cannot write the checkpoint in .*; free some space"):
+            train(MICRO, tmp_path, steps=STEPS, progress=stop_at("codec", 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
