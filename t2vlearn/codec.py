@@ -72,7 +72,7 @@ class FrameCodec(nn.Module):
             return _per_frame(self.decode, latents)
         return self.decoder(latents)
 
-    def loss(self, frames: Tensor, noise: Tensor, noise_level: float = 0.15) -> Tensor:
+    def loss(self, frames: Tensor, noise: Tensor, noise_level: float = 0.3) -> Tensor:
         """Mean of (1 + 4 s) |D(E(x) + sigma noise) - x| with s the contrast of each pixel's 3 x 3 neighbourhood.
 
         Edges are few pixels but carry the shape: the contrast gives them their weight.

@@ -150,7 +150,7 @@ class RectifiedFlow(DiffusionModel):
         shift: s in tau <- s tau / (1 + (s - 1) tau), more of the sampling steps at high noise (ibid., equation 23).
     """
 
-    tau_min = 0.1
+    tau_min = 0.2
 
     def __init__(self, prediction: str = "x_0", mean: float = 0.0, std: float = 1.0, shift: float = 1.0):
         if prediction == "epsilon":

@@ -34,7 +34,7 @@ class PipelineConfig:
     num_frames: int = 16
     num_keyframes: int = 4
     down: int = 4
-    latent_channels: int = 16
+    latent_channels: int = 8
     codec_width: int = 64
     dim: int = 128
     depth: int = 6

@@ -36,7 +36,7 @@ class TrainConfig:
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     batch: tuple[int, int, int] = (64, 32, 8)
-    share: tuple[float, float, float] = (0.2, 0.55, 0.25)
+    share: tuple[float, float, float] = (0.18, 0.64, 0.18)
     muon_lr: float = 3e-3
     adamw_lr: float = 2e-3
     ema_decay: float = 0.999
@@ -49,11 +49,8 @@ class TrainConfig:
 
 PRESETS = {
     "tiny": TrainConfig(),  # 32 x 32, two CPU cores, minutes
-    "shipped": TrainConfig(
-        batch=(64, 64, 16), share=(0.45, 0.43, 0.12)
-    ),  # the same model, larger batches: an hour or two
     "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
-        pipeline=PipelineConfig(size=64, down=8, latent_channels=32, codec_width=128, dim=256, depth=8, num_heads=8),
+        pipeline=PipelineConfig(size=64, down=8, latent_channels=16, codec_width=128, dim=256, depth=8, num_heads=8),
         batch=(128, 128, 32),
     ),
 }

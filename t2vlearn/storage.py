@@ -27,6 +27,7 @@ def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
     weights, text = folder / f"{WEIGHTS_FILE}.part", folder / f"{CONFIG_FILE}.part"
     try:
         save_file(half, weights)
+        weights.chmod(0o644)  # save_file leaves it to its owner alone
         config = {"format": FORMAT, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **config}
         text.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(weights, folder / WEIGHTS_FILE)

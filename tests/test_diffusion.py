@@ -175,14 +175,14 @@ def test_v_is_the_speed_along_the_path():
 
 def test_flow_predicting_x_0_has_the_velocitys_loss():
     x_0, noise, guess = (normal(6, 3, seed=seed) for seed in (1, 2, 3))
-    tau = torch.linspace(0.1, 1, 6, dtype=torch.float64)
+    tau = torch.linspace(RectifiedFlow.tau_min, 1, 6, dtype=torch.float64)
     x_t = RectifiedFlow().add_noise(x_0, noise, tau)
     v = (x_t - guess) / tau[:, None]
     torch.testing.assert_close(
         RectifiedFlow("x_0").loss(guess, x_0, noise, tau), RectifiedFlow("v").loss(v, x_0, noise, tau), **CLOSE
     )
-    low = torch.tensor([0.0, 0.05], dtype=torch.float64)  # below tau_min the weight stays at 1 / 0.1^2
-    expected = 100 * (guess[:2] - x_0[:2]).square().mean()
+    low = torch.tensor([0.0, 0.05], dtype=torch.float64)  # below tau_min the weight stays as it is there
+    expected = RectifiedFlow.tau_min**-2 * (guess[:2] - x_0[:2]).square().mean()
     torch.testing.assert_close(RectifiedFlow("x_0").loss(guess[:2], x_0[:2], noise[:2], low), expected, **CLOSE)
 
 
