@@ -315,6 +315,11 @@ def test_train_refuses(here, arguments, words):
     assert not list(here.glob("**/*.safetensors*"))
 
 
+def listen_to_ctrl_c():
+    """A shell that starts the tests in the background has told them, and all that they start, to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT from another process there")
 def test_ctrl_c_in_training_writes_a_checkpoint_and_says_how_to_resume(here, micro):
     arguments = ["train", "--preset", "micro", "--minutes", "10", "--out", "run"]
@@ -323,6 +328,7 @@ def test_ctrl_c_in_training_writes_a_checkpoint_and_says_how_to_resume(here, mic
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=listen_to_ctrl_c,
     )
     log = here / "run" / "log.jsonl"
     while process.poll() is None and not (log.exists() and log.stat().st_size):
@@ -351,8 +357,9 @@ def test_train_on_a_full_disk(here):
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
 def test_ctrl_c_while_generating(here, weights):
     ours, theirs = os.openpty()
-    arguments = ["generate", "the car", "--steps", "1000000", "--weights", str(weights)]
-    process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=theirs, stdout=theirs)
+    arguments = ["generate", "the car", "--steps", "5000", "--weights", str(weights)]
+    command = [sys.executable, "-c", MAIN, *arguments]
+    process = subprocess.Popen(command, stderr=theirs, stdout=theirs, preexec_fn=listen_to_ctrl_c)
     os.close(theirs)
     shown = b""
     try:
