@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from t2vlearn.attention import TransformerBlock
 from t2vlearn.errors import UserError
 from t2vlearn.world.captions import vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PAD, UNK, NULL = "[PAD]", "[UNK]", "[NULL]"
 MAX_TOKENS = 48
@@ -90,6 +94,14 @@ class TextEncoder(nn.Module):
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
         return ids.to(self.position.device), (ids != 0).to(self.position.device)
+
+    def pretrained_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as `transformers` knows tokenizers: batches, decoding, saving. Punctuation counts as unknown there."""
+        from transformers import PreTrainedTokenizerFast  # two seconds, which nobody else should wait for
+
+        return PreTrainedTokenizerFast(
+            tokenizer_object=self.tokenizer, pad_token=PAD, unk_token=UNK, model_max_length=MAX_TOKENS
+        )
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (b, l), mask (b, l) -> tokens (b, l, d), pooled (b, d): the mean over real tokens."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, expand, linear_beta
+from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, expand, linear_beta, zero_terminal_snr
 
 T = 1000
 CLOSE = {"atol": 1e-10, "rtol": 1e-10}
@@ -46,6 +46,15 @@ def test_cosine_beta_makes_alpha_bar_the_papers_cosine():
         if beta[t] < 0.999:
             assert alpha_bar == pytest.approx(f(t + 1) / f(0), rel=1e-9)
     assert (beta == 0.999).nonzero().flatten().tolist() == [T - 1]  # only the last would be 1
+
+
+@pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(100)], ids=["linear", "cosine"])
+def test_zero_terminal_snr_stretches_the_signal_and_keeps_its_start(beta):
+    before, after = DDPM(beta).alpha_bar.sqrt(), DDPM(zero_terminal_snr(beta), "v").alpha_bar.sqrt()
+    assert after[-1] == 0 and float(after[0]) == pytest.approx(float(before[0]), rel=1e-9)
+    # a straight line takes the old signal to the new one
+    slope = (after[:-1] - after[1:]) / (before[:-1] - before[1:])
+    torch.testing.assert_close(slope, slope[:1].expand_as(slope), atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(), linear_beta(50, 0.01, 0.3)], ids=len)
@@ -325,29 +334,55 @@ def test_with_the_exact_denoiser_every_sampler_recovers_a_mixture(model, steps):
         assert got[2] == pytest.approx(s, abs=4 * s / math.sqrt(2 * n) + 0.02 * s)
 
 
-@pytest.mark.parametrize("model", [RectifiedFlow("v"), DDPM(linear_beta(), "epsilon")], ids=["flow", "ddim"])
-def test_the_error_halves_when_the_steps_double(model):
-    """For Gaussian data N(m, s^2) the way back is known: the standardised sample never changes. Both are first order."""
+@pytest.mark.parametrize(
+    ("model", "order"),
+    [
+        (RectifiedFlow("v"), 1),
+        (DDPM(linear_beta(), "epsilon"), 1),
+        (RectifiedFlow("v", heun=True), 2),
+        (RectifiedFlow("x_0", heun=True), 2),
+    ],
+    ids=["euler", "ddim", "heun v", "heun x_0"],
+)
+def test_the_error_falls_with_the_steps_as_the_samplers_order_says(model, order):
+    """For Gaussian data N(m, s^2) the way back is known: the standardised sample never changes."""
     m, s = 0.5, 0.4
     noise = normal(1, 1, 1, 1, 50, seed=4)
 
     def best(x, tau):
         a, b = (float(c) for c in model.coefficients(tau[:1, :1].double()))
         x_0 = m + a * s**2 / ((a * s) ** 2 + b**2) * (x - a * m)
-        return (x - a * x_0) / b if model.prediction == "epsilon" else (x - a * x_0) / b - x_0
+        return {"epsilon": (x - a * x_0) / b, "v": (x - a * x_0) / b - x_0, "x_0": x_0}[model.prediction]
 
     a, b = (float(c) for c in model.coefficients(torch.ones(1, dtype=torch.float64)))
     exact = m + s * (noise - a * m) / math.sqrt((a * s) ** 2 + b**2)
     errors = [float((model.sample(best, noise, steps) - exact).abs().max()) for steps in (25, 50, 100)]
     assert errors[2] < 0.05
     for coarse, fine in zip(errors, errors[1:]):
-        assert math.log2(coarse / fine) == pytest.approx(1, abs=0.15)
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15 * order)
+
+
+def test_a_heun_step_is_the_mean_of_two_slopes():
+    """Worked out on dx / dtau = 3 x: one step from 1 to 1/2, whose last half is Euler's."""
+    flow = RectifiedFlow("v", heun=True)
+    x = normal(1, 1, 1, 1, 4)
+    seen = []
+    out = flow.sample(lambda x_t, tau: seen.append(float(tau)) or 3 * x_t, x, 2)
+    euler = x - 0.5 * 3 * x
+    middle = x - 0.5 * (3 * x + 3 * euler) / 2
+    torch.testing.assert_close(out, middle - 0.5 * 3 * middle, **CLOSE)
+    assert seen == [1, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
     "model",
-    [*MODELS.values(), RectifiedFlow("x_0", shift=3.0), DDPM(cosine_beta(), "v", eta=1.0)],
-    ids=[*MODELS, "flow shifted", "ddpm stochastic"],
+    [
+        *MODELS.values(),
+        RectifiedFlow("x_0", shift=3.0),
+        RectifiedFlow("x_0", heun=True),
+        DDPM(cosine_beta(), "v", eta=1.0),
+    ],
+    ids=[*MODELS, "flow shifted", "flow heun", "ddpm stochastic"],
 )
 def test_known_frames_come_back_to_the_last_bit(model):
     x = normal(2, 3, 4, 5, 5, dtype=torch.float32)
@@ -363,10 +398,11 @@ def test_known_frames_come_back_to_the_last_bit(model):
     )
     keep = known[:, None, :, None, None].expand_as(x)
     assert torch.equal(out[keep], x[keep]) and not (out[~keep] == x[~keep]).any() and out.isfinite().all()
-    assert len(seen) == 7 and [i for i, _ in estimates] == [1, 2, 3, 4, 5, 6, 7]
-    for (x_t, tau), level in zip(seen, model.levels(7)):
+    assert len(seen) == (13 if model.second_order else 7) and [i for i, _ in estimates] == [1, 2, 3, 4, 5, 6, 7]
+    levels = model.levels(7)
+    for (x_t, tau), level in zip(seen, np.repeat(levels, 2)[1:] if model.second_order else levels):
         assert torch.equal(x_t[keep], x[keep]) and (tau[known] == 0).all()
-        torch.testing.assert_close(tau[~known], torch.full((5,), level))
+        torch.testing.assert_close(tau[~known], torch.full((5,), float(level)))
     assert all(torch.equal(x_0[keep], x[keep]) for _, x_0 in estimates)
     torch.testing.assert_close(estimates[-1][1], out, atol=1e-5, rtol=1e-5)
 

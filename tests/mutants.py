@@ -1,0 +1,125 @@
+"""Break each formula on purpose, one at a time, and see that a test notices: python tests/mutants.py [file]
+
+Works on a copy. Prints a table of mutants and exits with 1 if one survives, or if a line to break is no longer there.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+ROOT = Path(__file__).parent.parent
+#: file: (what stands there, what stands there instead); tests/test_FILE.py should notice
+MUTANTS = {
+    "attention": [
+        ("/ math.sqrt(q.shape[-1])", "/ q.shape[-1]"),
+        ("torch.softmax(scores, dim=-1)", "torch.softmax(scores, dim=-2)"),
+        ("scores.masked_fill(~mask, -torch.inf)", "scores"),
+        ("weights.masked_fill(~mask, 0)", "weights"),
+        ("attn_mask=allowed", "attn_mask=None"),
+        ("a * cos - b * sin", "a * cos + b * sin"),
+        ("x = x + self.attention(self.norm_1(x), mask=mask)", "x = x + self.attention(x, mask=mask)"),
+        ('4 * dim), nn.GELU(approximate="tanh")', "4 * dim), nn.ReLU()"),
+    ],
+    "diffusion": [
+        ("return 1 - tau, tau", "return tau, 1 - tau"),
+        ("return noise - x_0", "return x_0 - noise"),
+        ("expand(a, x_0) * noise - expand(b, x_0) * x_0", "expand(a, x_0) * noise + expand(b, x_0) * x_0"),
+        ("return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()", "return alpha_bar, (1 - alpha_bar)"),
+        (
+            "((torch.randint(T, (n,), generator=generator) + 1) / T)",
+            "(torch.randint(T, (n,), generator=generator) / T)",
+        ),
+        ("table[(tau * len(self.beta)).round().long()]", "table[(tau * len(self.beta) - 1).round().long().clamp(0)]"),
+        ("expand(tau.clamp(min=self.tau_min), x) ** -2", "expand(tau.clamp(min=self.tau_min), x) ** -1"),
+        ("(error * unknown).sum() / (unknown.expand_as(error).sum())", "(error * unknown).mean()"),
+        ("self.shift * tau / (1 + (self.shift - 1) * tau)", "self.shift * tau / (1 + self.shift * tau)"),
+        ("* self.beta[t] * x_0 +", "* self.alpha[t] * x_0 +"),
+        ("((1 - previous) / rest * self.beta[t])", "self.beta[t].clone()"),
+        ("(1 - bar_next - sigma**2)", "(1 - bar_next)"),
+        ("* (1 - bar / bar_next)).clamp(min=0).sqrt()", "* (1 - bar / bar_next)).clamp(min=0)"),
+        ("* (v + v_next) / 2", "* v_next"),
+        ("torch.where(keep, x, self.correct(", "torch.where(keep, x_0, self.correct("),
+        ("r = (r - r[-1]) * r[0] / (r[0] - r[-1])", "r = r - r[-1]"),
+        ("f[1:] / f[:-1]", "f[:-1] / f[1:]"),
+    ],
+    "denoiser": [
+        (
+            "unconditional + scale * (conditional - unconditional)",
+            "conditional + scale * (unconditional - conditional)",
+        ),
+        ("torch.where(known, 0.0, tau)", "tau.expand(known.shape)"),
+        ("torch.where(expand(known, latents), latents,", "torch.where(expand(known, latents) & False, latents,"),
+        ("tokens + self.position + time.unsqueeze(2)", "tokens + self.position"),
+        ("text.tokens, text.mask)", "text.tokens)"),
+        ('"(b f) c h w -> b (h w) f c"', '"(f b) c h w -> b (h w) f c"'),
+        ("column.flatten()[:, None] * slower]", "row.flatten()[:, None] * slower]"),
+    ],
+    "text": [
+        ("x = block(x, mask)", "x = block(x)"),
+        ("(x * weight).sum(1) / weight.sum(1)", "x.mean(1)"),
+        ("+ self.position[: ids.shape[1]]", ""),
+    ],
+    "codec": [
+        ("translate(self.encode(frames), shift / self.down)", "translate(self.encode(frames), shift)"),
+        ("affine[:, :, 2] = -2 * shift", "affine[:, :, 2] = 2 * shift"),
+        ("10 * torch.log10(4 /", "10 * torch.log10(1 /"),
+    ],
+    "optim": [
+        ("1 - d)", "d)"),
+        ("self.updates += 1\n", ""),
+        ('alpha=group["momentum"]).flatten(1)', "alpha=0).flatten(1)"),
+        ("0.2 * max(n, m) ** 0.5", "0.2 * min(n, m) ** 0.5"),
+    ],
+    "training": [
+        ("        self.ema.update(self.task)\n        self.step += 1", "        self.step += 1"),
+    ],
+    "evaluation": [
+        ("- 2 * cross", "- cross"),
+        (" + q / (4 * n)", ""),
+    ],
+}
+
+
+def verdict(folder: Path, module: str, old: str, new: str) -> str:
+    """What the tests of a module say about one mutant."""
+    path = folder / "t2vlearn" / f"{module}.py"
+    text = path.read_text()
+    if old not in text:
+        return "not there"
+    path.write_text(text.replace(old, new, 1))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/test_{module}.py"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "caught"
+    finally:
+        path.write_text(text)
+    return {0: "SURVIVED", 1: "caught"}.get(done.returncode, "broken")
+
+
+def main() -> None:
+    wanted = [(m, *pair) for m, pairs in MUTANTS.items() for pair in pairs if sys.argv[1:] in ([], [m])]
+    table = Table("file", "instead of", "there stands", "verdict")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("t2vlearn", "tests"):
+            shutil.copytree(ROOT / part, folder / part)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        verdicts = []
+        for mutant in track(wanted, "mutants"):
+            verdicts.append(verdict(folder, *mutant))
+            table.add_row(mutant[0], *(escape(part.strip()) for part in mutant[1:]), verdicts[-1])
+    Console(width=200).print(table)
+    print(f"{verdicts.count('caught')} of {len(wanted)} caught")
+    sys.exit(verdicts.count("caught") != len(wanted))
+
+
+if __name__ == "__main__":
+    main()
