@@ -36,6 +36,21 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
     return weights @ v, weights
 
 
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary position embedding: each pair (x_i, x_{i + d_k/2}) is turned by angles_i (Su et al. 2021, "RoFormer").
+
+    (a, b) -> (a cos - b sin, a sin + b cos). A query turned by p w and a key turned by p' w meet in a product that
+    depends on p - p' alone (ibid., equation 11): where a thing moved from, not where it is.
+
+    Args:
+        x: queries or keys (b, h, n, d_k).
+        angles: position times frequency, (b, n, d_k / 2).
+    """
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W_O with head_i = Attention(Q W_Q^i, K W_K^i, V W_V^i).
 
@@ -71,9 +86,16 @@ class MultiHeadAttention(nn.Module):
         k, v = self.to_kv(context).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # 2 x (b, h, m, d_k)
         return self.norm_q(q), self.norm_k(k), v
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """(b, n, d), context (b, m, d), mask (b, m) bool with True for real keys -> (b, n, d)."""
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, angles: Tensor | None = None
+    ) -> Tensor:
+        """(b, n, d), context (b, m, d), mask (b, m) bool with True for real keys -> (b, n, d).
+
+        `angles` (b, n, d_k / 2) turn queries and keys of self-attention by their positions (`rotate`).
+        """
         q, k, v = self.project(x, context)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
         allowed = None if mask is None else mask[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)  # (b, h, n, d_k)
         return self.to_out(out.transpose(1, 2).flatten(2))  # (b, n, d)

@@ -1,7 +1,9 @@
-"""The space-time denoiser: one Transformer over the patches of several frames, told each frame's noise level.
+"""The space-time denoiser: convolutions inside each frame, a Transformer across frames, told each frame's noise level.
 
 Key frames and whole clips are the same kind of thing to it: some frames at some clip times, each with a noise level.
-A diffusion Transformer (Peebles & Xie 2023, "Scalable Diffusion Models with Transformers") with cross-attention to text.
+Convolutions share what they learn over positions: a star is a star wherever it stands. The Transformer in the middle
+decides what goes where and when. A shallow U-Net (Ho et al. 2020, appendix B) around a diffusion Transformer with
+cross-attention to text (Peebles & Xie 2023, "Scalable Diffusion Models with Transformers").
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -35,6 +38,31 @@ def sinusoidal(x: Tensor, dim: int, max_period: float = 1000.0, scale: float = 1
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def space_time_angles(times: Tensor, side: int, d_k: int) -> Tensor:
+    """Rotary angles of each patch: row, column and clip time, each times some frequencies.
+
+    Three eighths of the d_k / 2 angles belong to the row, as many to the column (1.5 radians a patch and slower), the rest
+    to the time (8 radians a clip and slower).
+
+    Args:
+        times: clip time of each frame (b, f).
+        side: patches in a row.
+        d_k: width of a head.
+
+    Returns:
+        (b, f side^2, d_k / 2).
+    """
+    n = d_k // 2 * 3 // 8
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    slower = 1.5 * 2 ** (-torch.arange(n) / 1.5)
+    space = torch.cat([row.flatten()[:, None] * slower, column.flatten()[:, None] * slower], dim=1).to(
+        times
+    )  # (n, 2 n)
+    time = times.unsqueeze(-1) * (8 * 0.5 ** torch.arange(d_k // 2 - 2 * n)).to(times)  # (b, f, .)
+    space = space.expand(*times.shape, -1, -1)  # (b, f, side^2, .)
+    return torch.cat([space, time.unsqueeze(2).expand(-1, -1, side * side, -1)], dim=-1).flatten(1, 2)
+
+
 class DenoiserBlock(nn.Module):
     """Self-attention over all patches of all frames, cross-attention to the text where asked for, feed-forward.
 
@@ -55,17 +83,64 @@ class DenoiserBlock(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, h: Tensor, condition: Tensor, text: Text) -> Tensor:
-        """h (b, f, n, d), condition (b, f, 1, d) -> (b, f, n, d)."""
+    def forward(self, h: Tensor, condition: Tensor, text: Text, angles: Tensor | None = None) -> Tensor:
+        """h (b, f, n, d), condition (b, f, 1, d), angles of the positions (b, f n, d_k / 2) -> (b, f, n, d)."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition).chunk(6, dim=-1)
         frames = h.shape[1]
         x = self.norm_1(h) * (1 + scale_1) + shift_1
-        attended = self.self_attention(x.flatten(1, 2))  # (b, f n, d)
+        attended = self.self_attention(x.flatten(1, 2), angles=angles)  # (b, f n, d)
         h = h + gate_1 * attended.unflatten(1, (frames, -1))
         if self.cross_attention is not None:
             read = self.cross_attention(self.norm_text(h).flatten(1, 2), text.tokens, text.mask)
             h = h + read.unflatten(1, (frames, -1))
         return h + gate_2 * self.feed_forward(self.norm_2(h) * (1 + scale_2) + shift_2)
+
+
+class FrameBlock(nn.Module):
+    """h <- h + Conv(silu(GN(Conv(silu((1 + s) GN(h) + t))))) on each frame: the residual block of diffusion U-Nets.
+
+    Shift t and scale s come from the frame's condition (Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image
+    Synthesis", section 3, adaptive group normalisation). The second convolution starts at zero.
+    """
+
+    def __init__(self, width: int, dim: int):
+        super().__init__()
+        groups = max(width // 8, 1)
+        self.norm_1, self.norm_2 = (nn.GroupNorm(groups, width, affine=False) for _ in range(2))
+        self.conv_1, self.conv_2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.modulation = nn.Linear(dim, 2 * width)
+        for parameter in [*self.modulation.parameters(), *self.conv_2.parameters()]:
+            nn.init.zeros_(parameter)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        """h (b f, w, h, w), condition (b f, d) -> (b f, w, h, w)."""
+        shift, scale = self.modulation(condition)[..., None, None].chunk(2, dim=1)
+        x = self.conv_1(F.silu(self.norm_1(h) * (1 + scale) + shift))
+        return h + self.conv_2(F.silu(self.norm_2(x)))
+
+
+class TimeAttention(nn.Module):
+    """Each cell looks at the same cell in all frames: h <- h + Attention(LN(h) + time), zero at the start.
+
+    Ho et al. 2022, "Video Diffusion Models", section 3: factorised space-time attention. The convolutions around it
+    bring in the neighbouring cells, so a motion that is learnt at one place is known at all places.
+    """
+
+    def __init__(self, width: int, dim: int, num_heads: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.time = nn.Linear(dim, width)
+        self.attention = MultiHeadAttention(width, num_heads, qk_norm=True)
+        for parameter in self.attention.to_out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        """h (b f, w, h, w), condition (b, f, d) -> (b f, w, h, w)."""
+        b, f = condition.shape[:2]
+        cells = rearrange(h, "(b f) c h w -> b (h w) f c", f=f)
+        x = self.norm(cells) + self.time(condition).unsqueeze(1)
+        read = self.attention(x.flatten(0, 1))
+        return h + rearrange(read, "(b h w) f c -> (b f) c h w", b=b, h=h.shape[2])
 
 
 class SpaceTimeDenoiser(nn.Module):
@@ -74,31 +149,47 @@ class SpaceTimeDenoiser(nn.Module):
     Args:
         channels: c of the latents.
         grid: their height and width.
-        dim: d, the width.
-        depth: number of blocks.
+        dim: d, the width of the Transformer.
+        depth: number of its blocks.
         num_heads: attention heads a block.
         patch: side of the square of latent cells that makes one token.
+        width: channels of the convolutions.
+        convs: convolutional blocks before the Transformer, and as many after it.
     """
 
     def __init__(
-        self, channels: int = 16, grid: int = 8, dim: int = 128, depth: int = 6, num_heads: int = 4, patch: int = 2
+        self,
+        channels: int = 8,
+        grid: int = 8,
+        dim: int = 128,
+        depth: int = 4,
+        num_heads: int = 4,
+        patch: int = 2,
+        width: int = 64,
+        convs: int = 4,
     ):
         super().__init__()
-        self.patch, self.grid, self.dim = patch, grid, dim
-        self.patch_in = nn.Linear(channels * patch * patch, dim)
-        self.position = nn.Parameter(torch.randn((grid // patch) ** 2, dim) * 0.2)
+        self.patch, self.grid, self.dim, self.num_heads = patch, grid, dim, num_heads
         self.time = nn.Linear(dim, dim)
         self.level = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.known = nn.Parameter(torch.zeros(dim))  # marks a given frame
         self.pooled = nn.Linear(dim, dim)
+        self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
+        self.before = nn.ModuleList(FrameBlock(width, dim) for _ in range(convs))
+        self.time_before = nn.ModuleList(TimeAttention(width, dim, num_heads) for _ in range(convs // 2))
+        self.time_after = nn.ModuleList(TimeAttention(width, dim, num_heads) for _ in range(convs // 2))
+        self.patch_in = nn.Linear(width * patch * patch, dim)
+        self.position = nn.Parameter(torch.randn((grid // patch) ** 2, dim) * 0.2)
         # Every other block reads the text.
         self.blocks = nn.ModuleList(DenoiserBlock(dim, num_heads, reads_text=i % 2 == 0) for i in range(depth))
-        self.norm_out = nn.LayerNorm(dim, elementwise_affine=False)
-        self.modulation_out = nn.Linear(dim, 2 * dim)
-        self.patch_out = nn.Linear(dim, channels * patch * patch)
-        for layer in (self.modulation_out, self.patch_out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.norm_patch = nn.LayerNorm(dim)
+        self.patch_out = nn.Linear(dim, width * patch * patch)
+        self.join = nn.Conv2d(2 * width, width, 1)
+        self.after = nn.ModuleList(FrameBlock(width, dim) for _ in range(convs))
+        self.norm_out = nn.GroupNorm(max(width // 8, 1), width)
+        self.conv_out = nn.Conv2d(width, channels, 3, padding=1)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, tau: Tensor, times: Tensor, text: Text, known: Tensor | None = None) -> Tensor:
         """Predict for every frame at once.
@@ -113,20 +204,32 @@ class SpaceTimeDenoiser(nn.Module):
         Returns:
             The prediction (b, c, f, h, w); what it means is the `DiffusionModel`'s affair.
         """
-        p = self.patch
-        h = self.patch_in(rearrange(x, "b c f (h p) (w q) -> b f (h w) (c p q)", p=p, q=p))  # (b, f, n, d)
+        p, frames, side = self.patch, x.shape[2], self.grid // self.patch
         time = self.time(sinusoidal(times, self.dim, max_period=100.0, scale=50.0))  # (b, f, d)
-        h = h + self.position + time.unsqueeze(2)
         condition = self.level(sinusoidal(tau, self.dim)) + time + self.pooled(text.pooled).unsqueeze(1)  # (b, f, d)
         if known is not None:
             condition = condition + known.unsqueeze(-1).to(condition.dtype) * self.known
-        condition = nn.functional.silu(condition).unsqueeze(2)  # (b, f, 1, d)
+        condition = F.silu(condition)
+
+        h = self.conv_in(rearrange(x, "b c f h w -> (b f) c h w"))  # (b f, w, h, w)
+        for i, block in enumerate(self.before):
+            h = block(h, condition.flatten(0, 1))
+            if i % 2:
+                h = self.time_before[i // 2](h, condition)
+        tokens = self.patch_in(rearrange(h, "(b f) c (h p) (w q) -> b f (h w) (c p q)", f=frames, p=p, q=p))
+        tokens = tokens + self.position + time.unsqueeze(2)  # (b, f, n, d)
+        angles = space_time_angles(times, side, self.dim // self.num_heads)
         for block in self.blocks:
-            h = block(h, condition, text)
-        shift, scale = self.modulation_out(condition).chunk(2, dim=-1)
-        out = self.patch_out(self.norm_out(h) * (1 + scale) + shift)
-        side = self.grid // p
-        return rearrange(out, "b f (h w) (c p q) -> b c f (h p) (w q)", h=side, w=side, p=p, q=p)
+            tokens = block(tokens, condition.unsqueeze(2), text, angles)
+        seen = self.patch_out(self.norm_patch(tokens))
+        seen = rearrange(seen, "b f (h w) (c p q) -> (b f) c (h p) (w q)", h=side, w=side, p=p, q=p)
+        h = self.join(torch.cat([h, seen], dim=1))
+        for i, block in enumerate(self.after):
+            h = block(h, condition.flatten(0, 1))
+            if i % 2:
+                h = self.time_after[i // 2](h, condition)
+        out = self.conv_out(F.silu(self.norm_out(h)))
+        return rearrange(out, "(b f) c h w -> b c f h w", f=frames)
 
 
 def training_loss(
@@ -141,9 +244,9 @@ def training_loss(
 ) -> Tensor:
     """One noised look at clean latents (b, c, f, h, w): E w |prediction - target|^2 over the frames that are not given.
 
-    `tau` (b,) is one level a clip; given frames `known` (b, f) stay clean.
+    `tau` (b, f) is each frame's level; given frames `known` (b, f) stay clean.
     """
-    levels = torch.where(known, 0.0, tau.unsqueeze(1))
+    levels = torch.where(known, 0.0, tau)
     x_t = torch.where(expand(known, latents), latents, diffusion.add_noise(latents, noise, levels))
     prediction = denoiser(x_t, levels, times, text, known)
     return diffusion.loss(prediction, latents, noise, levels, known)

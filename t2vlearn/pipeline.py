@@ -37,12 +37,14 @@ class PipelineConfig:
     latent_channels: int = 8
     codec_width: int = 64
     dim: int = 128
-    depth: int = 6
+    depth: int = 4
     num_heads: int = 4
+    width: int = 64
+    convs: int = 4
     text_depth: int = 3
     process: str = "rectified_flow"  # or "ddpm"
     prediction: str = "x_0"
-    tau_mean: float = 0.8
+    tau_mean: float = 1.2
     shift: float = 1.0
     words: list[str] = field(default_factory=list)  # the vocabulary; empty: that of the toy world
 
@@ -102,7 +104,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         c.words = list(self.text_encoder.words)
 
         def denoiser():
-            return SpaceTimeDenoiser(c.latent_channels, grid, c.dim, c.depth, c.num_heads)
+            return SpaceTimeDenoiser(c.latent_channels, grid, c.dim, c.depth, c.num_heads, width=c.width, convs=c.convs)
 
         times = [round(i * (c.num_frames - 1) / (c.num_keyframes - 1)) for i in range(c.num_keyframes)]
         self.keyframe_times = times  # frame numbers
@@ -171,6 +173,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         latents, key_noise = noise(c.num_frames), noise(c.num_keyframes)
         known = torch.zeros(n, c.num_frames, dtype=torch.bool, device=self.device)
         if continue_from is not None:
+            if image is not None or keyframes is not None:
+                raise UserError("a clip that continues another has no image or key frames: give one or the other")
             if len(continue_from) == 0:
                 raise UserError("the clip to continue from is empty: give at least one frame")
             given = {i: frame for i, frame in enumerate(continue_from[-4:])}

@@ -31,12 +31,14 @@ class TrainConfig:
         adamw_lr: learning rate of everything else.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
         chinese_share, two_actor_share: shares of the training clips.
+        mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
+            evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage.
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     batch: tuple[int, int, int] = (64, 32, 8)
-    share: tuple[float, float, float] = (0.18, 0.64, 0.18)
+    share: tuple[float, float, float] = (0.1, 0.62, 0.28)
     muon_lr: float = 3e-3
     adamw_lr: float = 2e-3
     ema_decay: float = 0.999
@@ -44,6 +46,7 @@ class TrainConfig:
     caption_dropout: float = 0.1
     chinese_share: float = 0.4
     two_actor_share: float = 0.1
+    mixed_levels: float = 0.5
     sheet_every: float = 0.2
 
 
@@ -80,7 +83,7 @@ class CodecTask(Task):
         self.batch_size, self.seed, self.pipe_config = config.batch[0], seed, pipe.config
 
     def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Two frames of each of batch / 2 clips, and the noise for their latents."""
+        """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
         rng, c = generator_at(self.seed, "codec", step), self.pipe_config
         n = self.batch_size // 2
         scenes = sample_scenes(n, "train", self.seed, start=step * n)
@@ -88,11 +91,14 @@ class CodecTask(Task):
         clips = render(scenes, c.num_frames, c.size, self.seed, wanted, device, start=step * n)
         frames = clips.transpose(1, 2).flatten(0, 1)  # (2 n, 3, s, s)
         noise = _normal((len(frames), c.latent_channels, c.size // c.down, c.size // c.down), rng)
-        return frames.contiguous(memory_format=torch.channels_last), noise.to(device)
+        # Half of the frames stay where they are, the others move by up to a latent cell.
+        shift = rng.integers(-c.down, c.down + 1, (len(frames), 2)) * (rng.random((len(frames), 1)) < 0.5)
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        return frames, noise.to(device), torch.from_numpy(shift.astype(np.float32)).to(device)
 
-    def forward(self, frames: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
         """The codec's loss."""
-        return self.codec.loss(frames, noise)
+        return self.codec.loss(frames, noise, shift)
 
 
 class _DenoiserTask(Task):
@@ -119,7 +125,7 @@ class _DenoiserTask(Task):
 
     @torch.no_grad()
     def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames (b, f), noise levels (b,), noise."""
+        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames and noise levels (b, f), noise."""
         rng, n, c = generator_at(self.seed, self.stage, step), self.batch_size, self.pipe_config
         first = step * n
         scenes = self.scenes(rng, n, first)
@@ -132,7 +138,9 @@ class _DenoiserTask(Task):
         latents = self.codec[0].encode(clips)
         ids, mask = self.tokenize(captions)
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        tau = self.diffusion.sample_tau(n, torch_rng, device)
+        tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
+        alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
+        tau = torch.where(alike, tau[:, :1], tau)
         return latents, ids, mask, self.known(rng, n).to(device), tau, _normal(latents.shape, rng).to(device)
 
     def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from t2vlearn.attention import FeedForward, MultiHeadAttention, TransformerBlock, attention
+from t2vlearn.attention import FeedForward, MultiHeadAttention, TransformerBlock, attention, rotate
 
 CLOSE = {"atol": 1e-12, "rtol": 1e-12}
 
@@ -175,6 +175,39 @@ def test_self_attention_is_permutation_equivariant_and_cross_attention_blind_to_
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="num_heads=5 does not divide dim=24"):
         MultiHeadAttention(24, 5)
+
+
+# ------------------------------------------------------------------ rotary positions
+
+
+def test_a_rotation_is_a_multiplication_by_a_complex_number():
+    x, angles = torch.randn(2, 3, 5, 8), torch.randn(2, 5, 4)
+    turned = torch.complex(x[..., :4], x[..., 4:]) * torch.exp(1j * angles[:, None])
+    torch.testing.assert_close(rotate(x, angles), torch.cat([turned.real, turned.imag], dim=-1), **CLOSE)
+    torch.testing.assert_close(rotate(rotate(x, angles), -angles), x, **CLOSE)
+    assert torch.equal(rotate(x, torch.zeros_like(angles)), x)
+
+
+def test_what_a_rotated_query_finds_depends_on_the_distance_alone():
+    """The same content everywhere: the weights then are a function of position - position', and moving all changes nothing."""
+    layer, frequencies = MultiHeadAttention(24, 4), torch.tensor([1.0, 0.5, 0.1])
+    x = torch.randn(1, 1, 24).expand(1, 6, 24)
+
+    def weights(positions):
+        q, k, v = layer.project(x)
+        angles = positions[None, :, None] * frequencies
+        return attention(rotate(q, angles), rotate(k, angles), v)[0], (rotate(q, angles) @ rotate(k, angles).mT)[0, 0]
+
+    positions = torch.arange(6.0)
+    (out, scores), (moved_out, moved) = weights(positions), weights(positions + 7.3)
+    torch.testing.assert_close(scores, moved, **CLOSE)
+    torch.testing.assert_close(out, moved_out, **CLOSE)
+    torch.testing.assert_close(scores[1:, 1:], scores[:-1, :-1], **CLOSE)  # a Toeplitz matrix
+    assert (scores[0] - scores[0, 0]).abs().max() > 1e-2
+    q, k, v = layer.project(x)
+    angles = positions[None, :, None] * frequencies
+    expected = layer.to_out(attention(rotate(q, angles), rotate(k, angles), v)[0].transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(x, angles=angles), expected, **CLOSE)
 
 
 # ------------------------------------------------------------------ the block

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from t2vlearn.codec import FrameCodec, ResidualConv, psnr
+from t2vlearn.codec import FrameCodec, ResidualConv, psnr, translate
 from t2vlearn.world import render, sample_scenes
 
 
@@ -80,20 +80,37 @@ def test_psnr():
     assert float(psnr(torch.tensor(x), torch.tensor(y))) == pytest.approx(expected)
 
 
+def test_translating_by_whole_cells_moves_them_and_by_halves_mixes_them():
+    x = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    moved = translate(x, torch.tensor([[2.0, -1.0], [0.0, 0.0]]))  # two to the right, one up; and not at all
+    torch.testing.assert_close(moved[0, :, :5, 2:], x[0, :, 1:, :-2])
+    torch.testing.assert_close(moved[0, :, 5, 2:], x[0, :, 5, :-2])  # the border goes on
+    torch.testing.assert_close(moved[0, :, :5, 0], x[0, :, 1:, 0])
+    torch.testing.assert_close(moved[1], x[1])
+    half = translate(x, torch.tensor([[0.5, 0.0], [0.0, 0.25]]))
+    torch.testing.assert_close(half[0, :, :, 1:], (x[0, :, :, 1:] + x[0, :, :, :-1]) / 2)
+    torch.testing.assert_close(half[1, :, 1:], 0.75 * x[1, :, 1:] + 0.25 * x[1, :, :-1])
+
+
 def test_the_loss_weighs_each_pixel_by_the_contrast_around_it():
+    """One frame stays, the other moves by three pixels: three quarters of a latent cell."""
     torch.manual_seed(0)
     codec, x = FrameCodec(4, 4, 16).eval(), frames(8)[:2]
     noise = torch.randn(2, 4, 8, 8)
-    restored = codec.decode(codec.encode(x) + 0.5 * noise).detach().numpy()
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate").numpy()
+    latents = codec.encode(x)
+    blend = 0.25 * latents[1] + 0.75 * torch.cat([latents[1, :, :, :1], latents[1, :, :, :-1]], dim=2)
+    restored = codec.decode(torch.stack([latents[0], blend]) + 0.5 * noise).detach().numpy()
+    x_moved = torch.stack([x[0], torch.cat([x[1, :, :, :1].expand(3, 32, 3), x[1, :, :, :-3]], dim=2)])
+    padded = F.pad(x_moved, (1, 1, 1, 1), mode="replicate").numpy()
     total = 0.0
     for b in range(2):
         for i in range(32):
             for j in range(32):
                 around = padded[b, :, i : i + 3, j : j + 3]
                 contrast = np.mean(around.max((1, 2)) - around.min((1, 2)))
-                total += (1 + 4 * contrast) * np.abs(restored[b, :, i, j] - x[b, :, i, j].numpy()).sum()
-    assert codec.loss(x, noise, noise_level=0.5).item() == pytest.approx(total / x.numel(), rel=1e-5)
+                total += (1 + 4 * contrast) * np.abs(restored[b, :, i, j] - x_moved[b, :, i, j].numpy()).sum()
+    loss = codec.loss(x, noise, torch.tensor([[0.0, 0.0], [3.0, 0.0]]), noise_level=0.5)
+    assert loss.item() == pytest.approx(total / x.numel(), rel=1e-5)
 
 
 def test_it_learns_one_batch():
@@ -102,7 +119,7 @@ def test_it_learns_one_batch():
     optimiser = torch.optim.AdamW(codec.parameters(), lr=4e-3)
     losses = []
     for _ in range(60):
-        loss = codec.loss(batch, torch.randn(8, 8, 8, 8))
+        loss = codec.loss(batch, torch.randn(8, 8, 8, 8), torch.zeros(8, 2))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text, guided, sinusoidal, training_loss
+from t2vlearn.denoiser import (
+    SpaceTimeDenoiser,
+    Text,
+    TimeAttention,
+    guided,
+    sinusoidal,
+    space_time_angles,
+    training_loss,
+)
 from t2vlearn.diffusion import DDPM, RectifiedFlow
 from t2vlearn.text import TextEncoder
 
@@ -15,7 +23,7 @@ FRAMES = 3
 
 def network(perturbed=True):
     torch.manual_seed(0)
-    net = SpaceTimeDenoiser(channels=4, grid=8, dim=32, depth=2, num_heads=2)
+    net = SpaceTimeDenoiser(channels=4, grid=8, dim=32, depth=2, num_heads=2, width=16, convs=2)
     for parameter in net.parameters() if perturbed else ():
         torch.nn.init.normal_(parameter, std=0.15)
     return net
@@ -57,37 +65,76 @@ def test_sinusoidal_is_its_closed_form():
             assert float(row[4 + i]) == pytest.approx(math.sin(angle), abs=1e-5)
 
 
+def test_angles_of_row_column_and_time():
+    times = torch.tensor([[0.0, 0.5], [0.2, 1.0]])
+    angles = space_time_angles(times, side=3, d_k=16).view(
+        2, 2, 3, 3, 8
+    )  # 3 for the row, 3 for the column, 2 for the time
+    for b in range(2):
+        for f in range(2):
+            for i in range(3):
+                for j in range(3):
+                    expected = [1.5 * p * 2 ** (-n / 1.5) for p in (i, j) for n in range(3)]
+                    expected += [8 * float(times[b, f]), 4 * float(times[b, f])]
+                    assert angles[b, f, i, j].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_attention_over_time_looks_at_the_same_cell_of_the_other_frames_and_no_further():
+    torch.manual_seed(0)
+    layer, h, condition = TimeAttention(8, 12, 2), torch.randn(6, 8, 4, 4), torch.randn(2, 3, 12)
+    assert torch.equal(layer(h, condition), h)  # at the start
+    torch.nn.init.normal_(layer.attention.to_out.weight)
+    before, other = layer(h, condition), h.clone()
+    other[1, :, 2, 3] += torch.randn(8)  # first clip, second frame
+    changed = ((layer(other, condition) - before).abs() > 1e-5).any(1)  # (b f, h, w)
+    assert changed[:3, 2, 3].all() and changed.sum() == 3
+    order = [2, 0, 1, 3, 4, 5]
+    shuffled = layer(h[order], torch.stack([condition[0, [2, 0, 1]], condition[1]]))
+    torch.testing.assert_close(shuffled, before[order], **CLOSE)
+
+
 def test_it_starts_at_zero_and_its_blocks_at_the_identity():
     net = network(perturbed=False)
     assert (net(*inputs(), text(), known()) == 0).all()
     h = torch.randn(2, FRAMES, 16, 32)
     for block in net.blocks:
         assert torch.equal(block(h, torch.randn(2, FRAMES, 1, 32), text()), h)
+    h = torch.randn(6, 16, 8, 8)
+    for block in [*net.before, *net.after]:
+        assert torch.equal(block(h, torch.randn(6, 32)), h)
 
 
 @pytest.mark.parametrize(("channels", "grid", "patch", "frames"), [(4, 8, 2, 1), (3, 8, 4, 5), (2, 4, 1, 2)])
 def test_the_prediction_has_the_shape_of_what_it_is_about(channels, grid, patch, frames):
-    net = SpaceTimeDenoiser(channels, grid, dim=16, depth=1, num_heads=2, patch=patch)
+    net = SpaceTimeDenoiser(channels, grid, dim=16, depth=1, num_heads=2, patch=patch, width=8, convs=1)
     x, level = torch.randn(2, channels, frames, grid, grid), torch.rand(2, frames)
     condition = Text(torch.randn(2, 4, 16), torch.ones(2, 4, dtype=torch.bool), torch.randn(2, 16))
     assert net(x, level, level, condition).shape == x.shape
 
 
 def test_patches_go_back_to_where_they_came_from():
-    """With a first and last layer that pass the patch on and nothing between, the output is LayerNorm of each patch."""
-    net = SpaceTimeDenoiser(channels=4, grid=8, dim=16, depth=0, num_heads=2)
+    """With a Transformer that passes each patch on and convolutions that pass each cell on, the result can be worked out."""
+    net = SpaceTimeDenoiser(channels=4, grid=8, dim=16, depth=0, num_heads=2, width=4, convs=0)
     with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.zero_()
+        for name, parameter in net.named_parameters():
+            if "norm" not in name:
+                parameter.zero_()
+        net.conv_in.weight[:, :, 1, 1] = torch.eye(4)
         net.patch_in.weight.copy_(torch.eye(16))
         net.patch_out.weight.copy_(torch.eye(16))
+        net.join.weight[:, 4:, 0, 0] = torch.eye(4)  # what the Transformer says, not the frame itself
+        net.conv_out.weight[:, :, 1, 1] = torch.eye(4)
     x, tau, times = inputs()
     out = net(x, tau, times, Text(torch.zeros(2, 1, 16), torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 16)))
+    seen = torch.empty_like(x)
     for i in range(0, 8, 2):
         for j in range(0, 8, 2):
             patch = x[..., i : i + 2, j : j + 2]
             mean, std = patch.mean((1, 3, 4), keepdim=True), patch.std((1, 3, 4), keepdim=True, unbiased=False)
-            torch.testing.assert_close(out[..., i : i + 2, j : j + 2], (patch - mean) / std, atol=1e-3, rtol=1e-3)
+            seen[..., i : i + 2, j : j + 2] = (patch - mean) / std
+    mean, std = seen.mean((1, 3, 4), keepdim=True), seen.std((1, 3, 4), keepdim=True, unbiased=False)
+    normal = (seen - mean) / std
+    torch.testing.assert_close(out, normal * torch.sigmoid(normal), atol=1e-3, rtol=1e-3)
 
 
 def test_each_input_changes_the_prediction(net):
@@ -179,7 +226,7 @@ def test_the_loss_is_about_the_frames_that_are_not_given(net):
             x_t[i, :, f] = (1 - tau[i]) * latents[i, :, f] + tau[i] * noise[i, :, f]
     levels = torch.tensor([[0, 0.3, 0.3], [0, 0.8, 0.8]])
     error = net(x_t, levels, times, text(), given) - (noise - latents)
-    loss = training_loss(net, RectifiedFlow("v"), latents, times, text(), given, tau, noise)
+    loss = training_loss(net, RectifiedFlow("v"), latents, times, text(), given, tau[:, None], noise)
     torch.testing.assert_close(loss, error[:, :, 1:].square().mean(), **CLOSE)
 
 
@@ -191,7 +238,7 @@ def test_the_empty_caption_and_the_text_encoder_are_trained(diffusion):
     latents = torch.randn(4, 4, FRAMES, 8, 8)
     given = torch.zeros(4, FRAMES, dtype=torch.bool)
     given[0, 0] = True
-    tau, times = torch.tensor([0.2, 0.5, 0.7, 1.0]), torch.linspace(0, 1, FRAMES).expand(4, -1)
+    tau, times = torch.tensor([0.2, 0.5, 0.7, 1.0])[:, None], torch.linspace(0, 1, FRAMES).expand(4, -1)
     noise = torch.randn(latents.shape)
     training_loss(net, diffusion, latents, times, Text(tokens, mask, pooled), given, tau, noise).backward()
     ids = {word: encoder.tokenizer.token_to_id(word) for word in ("[NULL]", "star", "狗", "[PAD]", "car")}
@@ -205,13 +252,13 @@ def test_the_empty_caption_and_the_text_encoder_are_trained(diffusion):
 def test_it_learns_to_listen():
     """Two captions, two pictures: after some steps each caption draws its own."""
     torch.manual_seed(0)
-    net, flow = SpaceTimeDenoiser(channels=2, grid=4, dim=32, depth=2, num_heads=2), RectifiedFlow("x_0")
+    net, flow = SpaceTimeDenoiser(2, grid=4, dim=32, depth=2, num_heads=2, width=16, convs=1), RectifiedFlow("x_0")
     optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3)
     words = text()
     pictures = torch.stack([torch.ones(2, 1, 4, 4), -torch.ones(2, 1, 4, 4)])
     times, given = torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.bool)
-    for _ in range(40):
-        loss = training_loss(net, flow, pictures, times, words, given, torch.rand(2), torch.randn(pictures.shape))
+    for _ in range(80):
+        loss = training_loss(net, flow, pictures, times, words, given, torch.rand(2, 1), torch.randn(pictures.shape))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -156,6 +156,8 @@ def test_a_clip_goes_on_from_the_last_four_frames_of_another(pipe):
         (PROMPT, {"image": CLIP[0] / 255}, "uint8"),
         (PROMPT, {"continue_from": CLIP[:, :, :16]}, r"is needed, not \(32, 16, 3\)"),
         (PROMPT, {"continue_from": CLIP[:0]}, "at least one frame"),
+        (PROMPT, {"continue_from": CLIP, "image": CLIP[0]}, "has no image or key frames"),
+        (PROMPT, {"continue_from": CLIP, "keyframes": CLIP[:4]}, "has no image or key frames"),
         (PROMPT, {"keyframes": {1: CLIP[0]}}, r"key frames stand at frames \[0, 5, 10, 15\], not at \[1\]"),
         (PROMPT, {"keyframes": CLIP[:3]}, "4 key frames are needed, not 3"),
         (PROMPT, {"keyframes": CLIP[:5]}, "4 key frames are needed, not 5"),

@@ -23,22 +23,39 @@ def task(stage, seed=0, **changes):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_batch_depends_on_seed_stage_and_step_alone(stage):
     first, second = task(stage), task(stage)
+    noise = 1 if stage == "codec" else 5
     torch.manual_seed(1)
     wanted = first.batch(5, CPU)
     for step in (0, 3, 5):  # on another path, with another random state
         again = second.batch(step, CPU)
     assert all(torch.equal(a, b) for a, b in zip(wanted, again, strict=True))
     for other in (first.batch(6, CPU), task(stage, seed=1).batch(5, CPU)):
-        assert not torch.equal(wanted[0], other[0]) and not torch.equal(wanted[-1], other[-1])
+        assert not torch.equal(wanted[0], other[0]) and not torch.equal(wanted[noise], other[noise])
 
 
 def test_the_codec_sees_two_frames_of_each_clip():
-    frames, noise = task("codec").batch(3, CPU)
-    assert frames.shape == (4, 3, 32, 32) and noise.shape == (4, 4, 8, 8)
+    frames, noise, shift = task("codec").batch(3, CPU)
+    assert frames.shape == (4, 3, 32, 32) and noise.shape == (4, 4, 8, 8) and shift.shape == (4, 2)
     clips = render(sample_scenes(2, "train", 0, start=6), 16, 32, 0, start=6)
     for i, frame in enumerate(frames):
         assert any(torch.equal(frame, clips[i // 2, :, t]) for t in range(16))
     assert not torch.equal(frames[0], frames[1])
+
+
+def test_half_of_the_codecs_frames_are_moved_by_up_to_a_cell():
+    shift = torch.cat([task("codec", batch=(64, 2, 2)).batch(step, CPU)[2] for step in range(20)])
+    still = (shift == 0).all(1).float().mean()
+    # 1280 frames; of those that are drawn to move, one in 81 moves by (0, 0)
+    assert still == pytest.approx(0.5 + 0.5 / 81, abs=4 * (0.25 / 1280) ** 0.5)
+    assert shift.unique().tolist() == list(range(-4, 5))
+
+
+@pytest.mark.parametrize(("share", "alike"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0)])
+def test_some_clips_have_frames_of_mixed_noise_levels(share, alike):
+    own = task("key frames", batch=(4, 100, 2), mixed_levels=share)
+    tau = torch.cat([own.batch(step, CPU)[4] for step in range(3)])
+    assert (tau == tau[:, :1]).all(1).float().mean() == pytest.approx(alike, abs=0.1)
+    assert len(tau.unique()) >= 300
 
 
 @pytest.mark.parametrize(("stage", "numbers"), [("key frames", [0, 5, 10, 15]), ("video", list(range(16)))])
@@ -49,7 +66,7 @@ def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, num
     clips = render(scenes, 16, 32, 0, start=6)[:, :, numbers]
     assert torch.equal(latents, own.codec[0].encode(clips)) and not latents.requires_grad
     assert known.shape == (3, len(numbers)) and noise.shape == latents.shape and (mask == (ids != 0)).all()
-    assert tau.shape == (3,) and ((tau > 0) & (tau < 1)).all()
+    assert tau.shape == known.shape and ((tau > 0) & (tau < 1)).all()
     encoder = TextToVideoPipeline(**vars(SMALL)).text_encoder
     for row, scene in zip(ids, scenes):
         named = parse_prompt(" ".join(encoder.tokenizer.id_to_token(i) for i in row[row > 0].tolist()))
