@@ -257,6 +257,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         "t2vlearn train --preset tiny --minutes 10",
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
+        "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
     )
 )
 def train(
@@ -270,8 +271,11 @@ def train(
     seed: Annotated[
         int, typer.Option(callback=_check_seed, help="Another seed gives other first weights and other clips.")
     ] = 0,
+    weights: Annotated[
+        str | None, typer.Option(help="Go on from these weights (a folder or a Hub id) instead of from nothing.")
+    ] = None,
 ) -> None:
-    """Train a model from nothing, on clips that are drawn as they are needed.
+    """Train a model, on clips that are drawn as they are needed.
 
     Ctrl-C keeps what has been learnt: --resume goes on from there.
     """
@@ -290,7 +294,7 @@ def train(
             facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
             show("training", now.fraction, 1.0, f"{facts}, {_duration(now.seconds_left)} left")
 
-        folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, progress=report)
+        folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, report, weights=weights)
     where = shlex.quote(str(folder))
     typer.echo(f"weights  {folder}")
     typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')

@@ -26,7 +26,7 @@ class TrainConfig:
     Attributes:
         pipeline: the networks' sizes.
         batch: clips a step in each stage (frames in the codec's).
-        share: each stage's part of the time, or of the steps.
+        share: each stage's part of the time, or of the steps; zero leaves it out.
         muon_lr: learning rate of the hidden matrices.
         adamw_lr: learning rate of everything else.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
@@ -180,7 +180,7 @@ class KeyframeTask(_DenoiserTask):
 
 
 class VideoTask(_DenoiserTask):
-    """Stage 3: the video generator, started from the key-frame denoiser; the text encoder stays as it is."""
+    """Stage 3: the video generator; the text encoder stays as it is."""
 
     stage = "video"
 
@@ -188,7 +188,6 @@ class VideoTask(_DenoiserTask):
         super().__init__(pipe, config, seed)
         self.text_encoder = [pipe.text_encoder]
         self.denoiser, self.times = pipe.video_generator.denoiser, pipe.video_generator.times
-        self.denoiser.load_state_dict(pipe.visual_encoder.denoiser.state_dict())
 
     def frame_numbers(self) -> list[int]:
         """All frames."""

@@ -140,8 +140,9 @@ def train(
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_minutes: float = 2.0,
+    weights: str | Path | None = None,
 ) -> Path:
-    """Train a pipeline and save it in `out`.
+    """Train a pipeline and save it in `out`. A stage whose share is zero is left out.
 
     Args:
         config: the recipe, such as PRESETS["tiny"].
@@ -152,12 +153,15 @@ def train(
         seed: of data, noise and initial weights.
         progress: called after each step.
         checkpoint_minutes: time between checkpoints.
+        weights: go on from these (a folder or a Hub id) instead of from nothing; another seed then gives clips that they
+            have not seen.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
 
     Raises:
-        UserError: if both or none of minutes and steps are given, nothing can be resumed, or `out` cannot be written.
+        UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
+            than the recipe's, or `out` cannot be written.
         Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
@@ -169,13 +173,13 @@ def train(
         (out / LOG).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
-    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes).run()
+    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights).run()
 
 
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes):
+    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights):
         self.config, self.out, self.seed, self.progress = config, out, seed, progress
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes
         set_seed(seed)
@@ -183,7 +187,10 @@ class _Run:
         cuda = torch.cuda.is_available()
         # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
         self.accelerator = Accelerator(mixed_precision="bf16" if cuda else "no")
-        self.pipe = TextToVideoPipeline(**asdict(config.pipeline)).to(self.accelerator.device)
+        self.weights = weights
+        self.pipe = (_load(weights, config) if weights else TextToVideoPipeline(**asdict(config.pipeline))).to(
+            self.accelerator.device
+        )
         self.stage_number, self.stage, self.sheets = 0, None, 0
         self.stop = threading.Event()
         if resume:
@@ -198,18 +205,25 @@ class _Run:
         )
         try:
             while self.stage_number < len(STAGES):
-                self._run_stage()
+                if self.config.share[self.stage_number]:
+                    self._run_stage()
+                else:
+                    self.stage_number += 1
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         self.pipe.info = {"seed": self.seed, "machine": f"{torch.get_num_threads()} CPU threads" if not
                           torch.cuda.is_available() else torch.cuda.get_device_name(),
-                          **({"minutes": self.minutes} if self.minutes else {"steps": self.steps})}  # fmt: skip
+                          **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
+                          **({"after": _lineage(self.pipe.info)} if self.weights else {})}  # fmt: skip
         self.pipe.save_pretrained(self.out)
         (self.out / CHECKPOINT).unlink(missing_ok=True)
         return self.out
 
     def _start_stage(self) -> StageRun:
+        if STAGES[self.stage_number] == "video" and not self.weights:
+            # What the key frames' denoiser has learnt of looks and words is the best start that there is.
+            self.pipe.video_generator.denoiser.load_state_dict(self.pipe.visual_encoder.denoiser.state_dict())
         task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
         return StageRun(task, self.config, self.accelerator)
 
@@ -283,6 +297,7 @@ class _Run:
     def _recipe(self) -> str:
         return json.dumps(
             {"config": asdict(self.config), "minutes": self.minutes, "steps": self.steps, "seed": self.seed}
+            | ({"weights": str(self.weights)} if self.weights else {})
         )
 
     def _save(self, stage: StageRun | None) -> None:
@@ -326,3 +341,17 @@ class _Run:
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = position["step"], position["seconds"]
             self.stage.ema.updates = position["updates"]
+
+
+def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
+    """The pipeline to go on from; it must have the sizes of the recipe."""
+    pipe = TextToVideoPipeline.from_pretrained(weights)
+    own, wanted = (asdict(p.config) for p in (pipe, TextToVideoPipeline(**asdict(config.pipeline))))
+    if differ := ", ".join(key for key in own if own[key] != wanted[key]):
+        raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
+    return pipe
+
+
+def _lineage(info: dict) -> str:
+    """Where weights came from, in a line: "minutes 58, seed 0"."""
+    return ", ".join(f"{key} {info[key]}" for key in ("minutes", "steps", "seed", "after") if key in info)

@@ -121,15 +121,9 @@ def test_frames_that_are_given():
     )
 
 
-def test_what_each_stage_trains_and_starts_from():
+def test_what_each_stage_trains():
     names = {stage: {name.split(".")[0] for name, _ in task(stage).named_parameters()} for stage in STAGES}
     assert names == {"codec": {"codec"}, "key frames": {"text_encoder", "denoiser"}, "video": {"denoiser"}}
-    torch.manual_seed(0)
-    pipe = TextToVideoPipeline(**vars(SMALL))
-    theirs = pipe.visual_encoder.denoiser.state_dict()
-    assert not torch.equal(pipe.video_generator.denoiser.position, theirs["position"])
-    ours = TASKS["video"](pipe, MICRO, 0).denoiser.state_dict()
-    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -53,6 +53,36 @@ def test_a_run_leaves_a_pipeline_that_loads_and_samples_to_look_at(straight):
     assert pipe("a puppy", num_inference_steps=1).frames.shape == (1, 16, 16, 16, 3)
 
 
+def test_a_run_can_go_on_from_weights_and_leave_stages_out(straight, tmp_path):
+    """The codec's share is zero, so it stays; the other parts move on, each from its own weights."""
+    before = TextToVideoPipeline.from_pretrained(straight[0]).state_dict()
+    events = []
+    config = replace(MICRO, share=(0.0, 0.5, 0.5))
+    out = train(config, tmp_path, steps=4, seed=1, weights=straight[0], progress=events.append)
+    pipe = TextToVideoPipeline.from_pretrained(out)
+    assert [(event.stage, event.step) for event in events] == [(s, i) for s in STAGES[1:] for i in (1, 2)]
+    moved = {name for name, value in pipe.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"text_encoder", "visual_encoder", "video_generator"}
+    assert not any(".codec." in name for name in moved)
+    for name, value in pipe.state_dict().items():  # two small steps: still near where it started
+        torch.testing.assert_close(value.float(), before[name].float(), atol=0.05, rtol=0)
+    assert pipe.info["after"] == f"steps {STEPS}, seed 0" and pipe.info["steps"] == 4
+
+
+def test_the_video_generator_starts_from_the_key_frames_denoiser(tmp_path):
+    """With learning rates of zero it is still there at the end."""
+    config = replace(MICRO, share=(0.0, 0.5, 0.5), muon_lr=0.0, adamw_lr=0.0)
+    pipe = TextToVideoPipeline.from_pretrained(train(config, tmp_path, steps=2))
+    ours, theirs = pipe.video_generator.denoiser.state_dict(), pipe.visual_encoder.denoiser.state_dict()
+    assert ours["position"].std() > 0.1 and all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_weights_of_another_model_are_refused(straight, tmp_path):
+    config = replace(MICRO, pipeline=replace(SMALL, depth=2))
+    with pytest.raises(UserError, match=r"another model \(depth\): choose the preset"):
+        train(config, tmp_path, steps=4, weights=straight[0])
+
+
 def test_progress_tells_each_step_of_each_stage(straight):
     out, events = straight
     steps = [(stage, i) for stage, n in zip(STAGES, (20, 3, 2)) for i in range(1, n + 1)]
