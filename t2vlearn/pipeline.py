@@ -152,7 +152,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         _check_numbers(num_inference_steps, guidance_scale)
         for text in prompts or [""]:
             self._check_prompt(text)
-        text, null = self._encode_text(prompts, negative_prompt)
+        text, null = self.encode_prompt(prompts, negative_prompt)
         n, c = len(prompts), self.config
         seeds = [seed + i for i in range(n)] if isinstance(seed, int) else list(seed)
         if len(seeds) != n:
@@ -205,17 +205,18 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         """Words of the prompt that the model does not know, each with known words that are spelt like it."""
         return self.text_encoder.unknown_words(prompt)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    def _encode_text(self, prompts: list[str], negative_prompt: str) -> tuple[Text, Text]:
+    def encode_prompt(self, prompts: list[str], negative_prompt: str = "") -> tuple[Text, Text]:
+        """What the generators read: the encoded prompts, and the negative prompt as often."""
         tokens, mask, pooled = self.text_encoder.encode([*prompts, negative_prompt])
         n = len(prompts)
         text = Text(tokens[:n], mask[:n], pooled[:n])
         null = Text(*(part[n:].expand(n, *part.shape[1:]) for part in (tokens, mask, pooled)))
         return text, null
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def _check_prompt(self, prompt: str) -> None:
         pieces = self.text_encoder.pieces(prompt)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+PAGES = sorted((ROOT / "book").glob("*.ipynb"))
+CHAPTERS = [path for path in PAGES if path.name[0].isdigit()]  # the others are appendices
 MINUTES = {
     15: "fifteen",
     20: "twenty",
@@ -19,6 +20,7 @@ MINUTES = {
     40: "forty",
     45: "forty-five",
 }
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
@@ -77,7 +79,7 @@ def test_says_how_long_reading_takes(path):
     assert len(stated) == 1 and abs(minutes - stated.pop()) <= 5, f"reading takes about {minutes:.0f} minutes"
 
 
-@each_chapter
+@each_page
 def test_every_picture_has_words_of_its_own(path):
     drawn = [
         cell
@@ -100,13 +102,13 @@ def test_something_can_be_moved_in_the_page_itself(path):
     assert called & {"chooser"}
 
 
-@each_chapter
+@each_page
 def test_code_that_the_prose_names_exists(path, package_names):
     known = package_names.union(*(names_in(cell["source"]) for cell in cells(path, "code")))
     text = re.sub(r"```.*?```", "", prose(path), flags=re.DOTALL)
-    spans = re.findall(r"(?<!`)`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text)
+    spans = re.findall(r"(?<![`}])`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text)
     assert spans
-    unknown = [span for span in spans if not set(span.split(".")) <= known]
+    unknown = [span for span in spans if not (set(span.split(".")) <= known or (ROOT / span).is_file())]
     assert not unknown
 
 
@@ -128,7 +130,7 @@ def test_each_exercise_has_a_hidden_solution_that_runs(path):
     assert solved == labels and inside is None
 
 
-@each_chapter
+@each_page
 def test_every_random_number_has_a_seed(path):
     for cell in cells(path, "code"):
         for name, keywords in calls(cell["source"]):
@@ -172,3 +174,13 @@ def test_the_flow_chart_shows_the_true_shapes():
         for m in (pipe.text_encoder, pipe.visual_encoder, pipe.video_generator, pipe.visual_encoder.codec)
     ]
     assert [part.split(".")[0] for part in parts] == made and callable(pipe.visual_encoder.codec.decode)
+
+
+@each_chapter
+def test_every_reference_stands_in_the_bibliography(path):
+    """A line of References names a work in italics and cites it; only the article itself has no entry."""
+    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))
+    references = prose(path).split("## References")[1]
+    for line in re.split(r"^\* ", references, flags=re.MULTILINE)[1:]:
+        cited = re.findall(r"\{cite\}`([^`]+)`", line)
+        assert set(cited) <= keys and (cited or "article" in line), line
