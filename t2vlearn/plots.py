@@ -154,7 +154,7 @@ def chooser(
 def _picture(frames: np.ndarray, alt: str, fps: float, width: int) -> str:
     if not alt.strip():
         raise ValueError("say in `alt` what the clip shows, for those who cannot see it")
-    moving, still = (_data_uri(f, fps) for f in (frames, frames[:1]))
+    moving, still = (data_uri(f, fps) for f in (frames, frames[:1]))
     height = round(width * frames.shape[1] / frames.shape[2])
     return (
         f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">'
@@ -163,5 +163,6 @@ def _picture(frames: np.ndarray, alt: str, fps: float, width: int) -> str:
     )
 
 
-def _data_uri(frames: np.ndarray, fps: float) -> str:
+def data_uri(frames: np.ndarray, fps: float = 8) -> str:
+    """A clip (f, h, w, 3) as an animated lossless WebP inside an address: `data:image/webp;base64,...`."""
     return "data:image/webp;base64," + base64.b64encode(encode_webp(frames, fps)).decode()

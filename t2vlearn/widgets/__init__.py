@@ -1,0 +1,141 @@
+"""Things to move: in a notebook as widgets (anywidget), in a static page by themselves, with the same JavaScript.
+
+Each widget is one small JavaScript file beside this one, without a build step. What it shows is computed before, so that
+it needs no kernel: a notebook's front end takes the widget, a page takes the HTML that comes with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from torch import Tensor
+
+from t2vlearn.plots import data_uri
+
+_HERE = Path(__file__).parent
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget that also brings itself as HTML: state as JSON, and the script of its class, in the page itself."""
+
+    def _static(self) -> str:
+        state = {name: getattr(self, name) for name in self.trait_names(static=True)}
+        content = json.dumps(state, ensure_ascii=False).replace("</", "<\\/")
+        name = "widget-" + blake2b(content.encode(), digest_size=6).hexdigest()
+        script = type(self)._source.read_text(encoding="utf-8").split("export default")[0]
+        return (
+            f'<div id="{name}" class="t2v-widget"></div><script type="module">{script}\n'
+            f"const state = {content};\n"
+            "const set = (key, value) => { state[key] = value; };\n"
+            "const model = { get: (key) => state[key], set, on() {}, save_changes() {} };\n"
+            f'render({{ model, el: document.getElementById("{name}") }});</script>'
+        )
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self._static()}, metadata
+
+
+class ClipSlider(Widget):
+    """Clips of which one is shown at a time, by a slider, the arrow keys, or a button that runs through them.
+
+    Args:
+        clips: each uint8 (f, h, w, 3).
+        labels: what the slider says at each clip.
+        alts: what each clip shows, in words, for those who cannot see it.
+        question: what is chosen.
+        notes: a line under each clip.
+        fps: frames a second of each clip.
+        width: of the picture in the page, in pixels.
+        milliseconds: how long each clip stays while the button runs through them.
+
+    Raises:
+        ValueError: for lists of unlike length, or an empty text in `alts`.
+    """
+
+    _source = _HERE / "clip_slider.js"
+    _esm = _source
+    pictures: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    labels: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    alts: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    notes: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    question = traitlets.Unicode().tag(sync=True, static=True)
+    width = traitlets.Int().tag(sync=True, static=True)
+    height = traitlets.Int().tag(sync=True, static=True)
+    milliseconds = traitlets.Int().tag(sync=True, static=True)
+    index = traitlets.Int(0).tag(sync=True, static=True)
+
+    def __init__(
+        self,
+        clips: Sequence[np.ndarray],
+        labels: Sequence[str],
+        alts: Sequence[str],
+        question: str,
+        notes: Sequence[str] | None = None,
+        fps: float = 8,
+        width: int = 256,
+        milliseconds: int = 700,
+    ):
+        notes = [""] * len(clips) if notes is None else list(notes)
+        if not len(clips) == len(labels) == len(alts) == len(notes) > 0:
+            raise ValueError(f"{len(clips)} clips need as many labels, alts and notes, and at least one")
+        if not all(alt.strip() for alt in alts):
+            raise ValueError("say in `alts` what each clip shows, for those who cannot see it")
+        super().__init__(
+            pictures=[[data_uri(clip, fps), data_uri(clip[:1], fps)] for clip in clips],
+            labels=list(labels),
+            alts=list(alts),
+            notes=notes,
+            question=question,
+            width=width,
+            height=round(width * clips[0].shape[1] / clips[0].shape[2]),
+            milliseconds=milliseconds,
+        )
+
+
+class AttentionViewer(Widget):
+    """Which tokens does a token look at? Choose layer, head and token.
+
+    Args:
+        words: the l tokens.
+        weights: attention weights (layers, heads, l, l); each row sums to one.
+
+    Raises:
+        ValueError: if `weights` do not fit the words.
+    """
+
+    _source = _HERE / "attention_viewer.js"
+    _esm = _source
+    words: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    weights: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    word = traitlets.Int(0).tag(sync=True, static=True)
+
+    def __init__(self, words: Sequence[str], weights: Tensor):
+        if weights.dim() != 4 or weights.shape[2:] != (len(words), len(words)):
+            raise ValueError(f"{len(words)} words need weights (layers, heads, {len(words)}, {len(words)})")
+        super().__init__(words=list(words), weights=weights.mul(1000).round().div(1000).tolist())
+
+
+class ScheduleExplorer(Widget):
+    """How fast the noise grows: shares of signal and noise for three schedules, with a dial each.
+
+    Linear beta_t from 1e-4 (Ho et al. 2020, section 4), cosine alpha_bar (Nichol & Dhariwal 2021, equation 17), and
+    straight lines with a shift (Esser et al. 2024, equation 23).
+
+    Args:
+        steps: T.
+    """
+
+    _source = _HERE / "schedule_explorer.js"
+    _esm = _source
+    steps = traitlets.Int(1000).tag(sync=True, static=True)
+
+    def __init__(self, steps: int = 1000):
+        super().__init__(steps=steps)

@@ -1,0 +1,165 @@
+"""Widgets: what they hold in Python, and how the same script behaves in a real browser without a kernel."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from t2vlearn import widgets
+from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
+from t2vlearn.widgets import AttentionViewer, ClipSlider, ScheduleExplorer
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CLIPS = [np.full((3, 8, 16, 3), value, np.uint8) for value in (0, 120, 255)]
+NAMES = ["black", "grey", "white"]
+
+
+def slider(**changes):
+    return ClipSlider(CLIPS, **{"labels": NAMES, "alts": NAMES, "question": "Which?", "milliseconds": 30} | changes)
+
+
+def viewer():
+    weights = torch.tensor([[[[0.9, 0.1], [0.5, 0.5]], [[0.1, 0.9], [0.25, 0.75]]]])  # one layer, two heads
+    return AttentionViewer(["red", "car"], weights)
+
+
+# ------------------------------------------------------------------ in Python
+
+
+def test_a_widget_goes_to_a_notebook_and_brings_its_own_page():
+    for widget in (slider(), viewer(), ScheduleExplorer()):
+        data, _ = widget._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"].count("<script") == 1
+        assert "http" not in data["text/html"].replace(
+            "http://www.w3.org/2000/svg", ""
+        )  # the name of SVG, not an address
+
+
+def test_text_of_a_reader_cannot_end_the_script():
+    assert slider(question="</script><b>")._static().count("</script>") == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"labels": ["one"]}, {"alts": ["a", "b"]}, {"notes": []}, {"alts": ["a", " ", "c"]}]
+)
+def test_every_clip_needs_its_words(changes):
+    with pytest.raises(ValueError, match="clips need as many|for those who cannot see"):
+        slider(**changes)
+
+
+def test_weights_have_to_fit_the_words():
+    with pytest.raises(ValueError, match="2 words need weights"):
+        AttentionViewer(["red", "car"], torch.zeros(1, 1, 3, 3))
+
+
+# ------------------------------------------------------------------ in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def shown(browser):
+    """A function that puts a widget into a page without anything else."""
+    context = browser.new_context()
+
+    def show(widget):
+        page, errors = context.new_page(), []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.set_content(f"<!doctype html><body>{widget._static()}</body>")
+        page.wait_for_selector(".t2v-widget > *")
+        assert not errors
+        return page
+
+    yield show
+    context.close()
+
+
+def test_the_slider_follows_mouse_and_keys_and_plays(shown):
+    page = shown(slider(notes=["first", "second", "third"]))
+    picture, dial, output = page.locator("img"), page.get_by_role("slider", name="Which?"), page.locator("output")
+    assert picture.get_attribute("alt") == "black" and picture.bounding_box()["width"] == 256
+    dial.press("ArrowRight")
+    assert (picture.get_attribute("alt"), output.text_content()) == ("grey", "grey")
+    assert page.get_by_text("second").is_visible() and dial.get_attribute("aria-valuetext") == "grey"
+    dial.press("End")
+    assert output.text_content() == "white"
+    page.get_by_role("button", name="Play").click()  # from the end it starts again
+    page.wait_for_function("document.querySelector('output').textContent === 'white'")
+    assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+
+
+def test_less_motion_is_respected(browser):
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.set_content(f"<body>{slider()._static()}</body>")
+    page.wait_for_selector("img")
+    assert page.locator("img").get_attribute("src") == slider().pictures[0][1] != slider().pictures[0][0]
+    context.close()
+
+
+def test_the_viewer_shades_by_the_chosen_head(shown):
+    page = shown(viewer())
+
+    def shares():
+        return page.locator("button small").all_text_contents()
+
+    assert shares() == ["50%", "50%"]  # the mean of both heads
+    page.get_by_label("Head").select_option("head 2")
+    assert shares() == ["10%", "90%"] and "most at “car”" in page.get_by_role("status").text_content()
+    page.get_by_role("button", name="car").press("Enter")
+    assert shares() == ["25%", "75%"]
+    assert page.get_by_role("button", name="car").get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize(
+    ("kind", "dial", "model"),
+    [
+        ("linear", 0.02, DDPM(linear_beta(100, 1e-4, 0.02))),
+        ("cosine", 0.008, DDPM(cosine_beta(100))),
+        ("flow", 3.0, RectifiedFlow(shift=3.0)),
+    ],
+    ids=["linear", "cosine", "flow"],
+)
+def test_the_explorers_formulas_are_the_packages(browser, kind, dial, model):
+    source = (
+        (Path(widgets.__file__).parent / "schedule_explorer.js")
+        .read_text()
+        .replace("export default", "window.widget =")
+    )
+    page = browser.new_page()
+    page.add_script_tag(content=source, type="module")
+    page.wait_for_function("window.widget")
+    found = torch.tensor(page.evaluate(f"widget.factors('{kind}', 100, {dial})"), dtype=torch.float64)
+    levels = sorted(model.levels(100))[1:]  # without the clean end
+    wanted = torch.stack(
+        [
+            torch.as_tensor(c, dtype=torch.float64).flatten()
+            for c in model.coefficients(torch.tensor(levels, dtype=torch.float64))
+        ],
+        1,
+    )
+    torch.testing.assert_close(found, wanted.view(100, 2), atol=1e-6, rtol=1e-5)
+    page.close()
+
+
+def test_the_explorer_says_what_its_dials_do(shown):
+    page = shown(ScheduleExplorer(100))
+    says = page.get_by_role("status")
+    before = says.text_content()
+    page.get_by_label("Step").press("ArrowRight")
+    assert says.text_content() != before and "At step 51" in says.text_content()
+    page.get_by_label("Schedule").select_option("straight lines")
+    page.get_by_label("Step").press("End")
+    assert "0.000 of the signal, 1.000 of the noise" in says.text_content()
+    assert "straight lines" in page.locator("svg").get_attribute("aria-label")
