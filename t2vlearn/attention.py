@@ -27,12 +27,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
     Returns:
         The output (..., n, d_v) and the weights (..., n, m), whose rows sum to one.
     """
+    # S = Q K^T / sqrt(d_k)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., n, m)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
+    # A = softmax_j(S)
     weights = torch.softmax(scores, dim=-1)
     if mask is not None:
         weights = weights.masked_fill(~mask, 0)  # a row without any key is 0/0 above
+    # A V
     return weights @ v, weights
 
 
@@ -40,7 +43,8 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Rotary position embedding: each pair (x_i, x_{i + d_k/2}) is turned by angles_i (Su et al. 2021, "RoFormer").
 
     (a, b) -> (a cos - b sin, a sin + b cos). A query turned by p w and a key turned by p' w meet in a product that
-    depends on p - p' alone (ibid., equation 11): where a thing moved from, not where it is.
+    depends on p - p' alone (ibid., equations 11 and 16; the paper pairs x_{2i} with x_{2i+1}: the same up to the order of
+    channels): where a thing moved from, not where it is.
 
     Args:
         x: queries or keys (b, h, n, d_k).
@@ -102,14 +106,23 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """FFN(x) = W_2 gelu(W_1 x), four times as wide inside (Vaswani et al. 2017, equation 2, with GELU for ReLU)."""
+    """FFN(x) = W_2 gelu(W_1 x), four times as wide inside (Vaswani et al. 2017, equation 2, with GELU for ReLU).
+
+    Args:
+        dim: width of x.
+    """
 
     def __init__(self, dim: int):
         super().__init__(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
 
 
 class TransformerBlock(nn.Module):
-    """x <- x + Attention(LN(x)); x <- x + FFN(LN(x)): the pre-norm encoder block."""
+    """x <- x + Attention(LN(x)); x <- x + FFN(LN(x)): the pre-norm encoder block.
+
+    Args:
+        dim: width of x.
+        num_heads: attention heads.
+    """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()

@@ -20,7 +20,11 @@ from torch import Tensor, nn
 
 
 class ResidualConv(nn.Module):
-    """x + Conv(silu(Conv(silu(x)))), the second convolution starting at zero, so that a block starts as the identity."""
+    """x + Conv(silu(Conv(silu(x)))), the second convolution starting at zero, so that a block starts as the identity.
+
+    Args:
+        channels: of x.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -41,10 +45,15 @@ class FrameCodec(nn.Module):
         latent_channels: c.
         down: side of the square of pixels that one latent cell stands for, a power of two.
         width: channels of the hidden layers on the latent grid.
+
+    Raises:
+        ValueError: if `down` is not a power of two, at least 2.
     """
 
     def __init__(self, latent_channels: int = 16, down: int = 4, width: int = 96):
         super().__init__()
+        if down < 2 or down & (down - 1):
+            raise ValueError(f"down must be a power of two, at least 2, not {down}")
         self.down = down
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(down),  # (b, 3, s, s) -> (b, 3 down^2, s/down, s/down)
@@ -89,10 +98,12 @@ class FrameCodec(nn.Module):
             shift: pixels to the right and down, (b, 2); zero asks for the frame itself.
             noise_level: sigma, in units of the latents' standard deviation.
         """
+        # T x and D(T E(x) + sigma noise)
         target = translate(frames, shift)
         restored = self.decode(translate(self.encode(frames), shift / self.down) + noise_level * noise)
         local_max, local_min = F.max_pool2d(target, 3, 1, 1), -F.max_pool2d(-target, 3, 1, 1)
         contrast = (local_max - local_min).mean(dim=1, keepdim=True)
+        # mean of (1 + 4 s) |D(...) - T x|
         return ((1 + 4 * contrast) * (restored - target).abs()).mean()
 
 
@@ -115,5 +126,5 @@ def _per_frame(function, clips: Tensor) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of images in [-1, 1]: 10 log10(2^2 / MSE)."""
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]: 10 log10(2^2 / MSE), over all of x; inf where they are equal."""
     return 10 * torch.log10(4 / (x - y).square().mean())

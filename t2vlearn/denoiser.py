@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention
-from t2vlearn.diffusion import DiffusionModel, expand
+from t2vlearn.diffusion import Denoise, DiffusionModel, expand
 
 
 class Text(NamedTuple):
@@ -29,7 +29,7 @@ class Text(NamedTuple):
 
 
 def sinusoidal(x: Tensor, dim: int, max_period: float = 1000.0, scale: float = 1000.0) -> Tensor:
-    """(cos(w_i s x), sin(w_i s x)) with w_i = max_period^(-i / (dim/2)): (...) in [0, 1] -> (..., dim).
+    """(cos(w_i s x), sin(w_i s x)) with w_i = max_period^(-i / (dim/2)): (...) in [0, 1] -> (..., dim), dim even.
 
     Vaswani et al. 2017, section 3.5; `scale` spreads [0, 1] over the periods.
     """
@@ -41,8 +41,8 @@ def sinusoidal(x: Tensor, dim: int, max_period: float = 1000.0, scale: float = 1
 def space_time_angles(times: Tensor, side: int, d_k: int) -> Tensor:
     """Rotary angles of each patch: row, column and clip time, each times some frequencies.
 
-    Three eighths of the d_k / 2 angles belong to the row, as many to the column (1.5 radians a patch and slower), the rest
-    to the time (8 radians a clip and slower).
+    row 1.5 2^(-i/1.5) radians a patch, column alike, time 8 2^(-i) radians a clip, i = 0, 1, ...: three eighths of the
+    d_k / 2 angles belong to the row, as many to the column, the rest to the time.
 
     Args:
         times: clip time of each frame (b, f).
@@ -55,9 +55,8 @@ def space_time_angles(times: Tensor, side: int, d_k: int) -> Tensor:
     n = d_k // 2 * 3 // 8
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     slower = 1.5 * 2 ** (-torch.arange(n) / 1.5)
-    space = torch.cat([row.flatten()[:, None] * slower, column.flatten()[:, None] * slower], dim=1).to(
-        times
-    )  # (n, 2 n)
+    space = torch.cat([row.flatten()[:, None] * slower, column.flatten()[:, None] * slower], dim=1)  # (side^2, 2 n)
+    space = space.to(times)
     time = times.unsqueeze(-1) * (8 * 0.5 ** torch.arange(d_k // 2 - 2 * n)).to(times)  # (b, f, .)
     space = space.expand(*times.shape, -1, -1)  # (b, f, side^2, .)
     return torch.cat([space, time.unsqueeze(2).expand(-1, -1, side * side, -1)], dim=-1).flatten(1, 2)
@@ -66,8 +65,13 @@ def space_time_angles(times: Tensor, side: int, d_k: int) -> Tensor:
 class DenoiserBlock(nn.Module):
     """Self-attention over all patches of all frames, cross-attention to the text where asked for, feed-forward.
 
-    adaLN-zero (Peebles & Xie 2023, section 3.2): a frame's condition gives shift, scale and gate of both sub-layers,
-    h <- h + g * F((1 + s) LN(h) + t), with g = 0 at the start.
+    adaLN-zero (Peebles & Xie 2023, section 3.2): a frame's condition gives shift m, scale s and gate g of both sub-layers,
+    h <- h + g * F((1 + s) LN(h) + m), with g = 0 at the start; between them, without a gate, h <- h + Attention(LN(h), text).
+
+    Args:
+        dim: width of h.
+        num_heads: attention heads.
+        reads_text: whether there is cross-attention.
     """
 
     def __init__(self, dim: int, num_heads: int, reads_text: bool):
@@ -87,20 +91,28 @@ class DenoiserBlock(nn.Module):
         """h (b, f, n, d), condition (b, f, 1, d), angles of the positions (b, f n, d_k / 2) -> (b, f, n, d)."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition).chunk(6, dim=-1)
         frames = h.shape[1]
+        # h <- h + g * Attention((1 + s) LN(h) + m)
         x = self.norm_1(h) * (1 + scale_1) + shift_1
         attended = self.self_attention(x.flatten(1, 2), angles=angles)  # (b, f n, d)
         h = h + gate_1 * attended.unflatten(1, (frames, -1))
+        # h <- h + Attention(LN(h), text)
         if self.cross_attention is not None:
             read = self.cross_attention(self.norm_text(h).flatten(1, 2), text.tokens, text.mask)
             h = h + read.unflatten(1, (frames, -1))
+        # h <- h + g * FFN((1 + s) LN(h) + m)
         return h + gate_2 * self.feed_forward(self.norm_2(h) * (1 + scale_2) + shift_2)
 
 
 class FrameBlock(nn.Module):
-    """h <- h + Conv(silu(GN(Conv(silu((1 + s) GN(h) + t))))) on each frame: the residual block of diffusion U-Nets.
+    """h <- h + Conv(silu(GN(Conv(silu((1 + s) GN(h) + m))))) on each frame: the residual block of diffusion U-Nets.
 
-    Shift t and scale s come from the frame's condition (Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image
-    Synthesis", section 3, adaptive group normalisation). The second convolution starts at zero.
+    Shift m and scale s come from the frame's condition (Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image
+    Synthesis", section 3.1, adaptive group normalisation; there it is the second normalisation that is adapted, here the
+    first). The second convolution starts at zero.
+
+    Args:
+        width: channels of h.
+        dim: width of the condition.
     """
 
     def __init__(self, width: int, dim: int):
@@ -113,17 +125,23 @@ class FrameBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        """h (b f, w, h, w), condition (b f, d) -> (b f, w, h, w)."""
+        """h (b f, c, h, w), condition (b f, d) -> (b f, c, h, w)."""
         shift, scale = self.modulation(condition)[..., None, None].chunk(2, dim=1)
+        # h <- h + Conv(silu(GN(Conv(silu((1 + s) GN(h) + m)))))
         x = self.conv_1(F.silu(self.norm_1(h) * (1 + scale) + shift))
         return h + self.conv_2(F.silu(self.norm_2(x)))
 
 
 class TimeAttention(nn.Module):
-    """Each cell looks at the same cell in all frames: h <- h + Attention(LN(h) + time), zero at the start.
+    """Each cell looks at the same cell in all frames: h <- h + Attention(LN(h) + W c), zero at the start, c the condition.
 
     Ho et al. 2022, "Video Diffusion Models", section 3: factorised space-time attention. The convolutions around it
     bring in the neighbouring cells, so a motion that is learnt at one place is known at all places.
+
+    Args:
+        width: channels of h.
+        dim: width of the condition.
+        num_heads: attention heads.
     """
 
     def __init__(self, width: int, dim: int, num_heads: int):
@@ -135,9 +153,10 @@ class TimeAttention(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        """h (b f, w, h, w), condition (b, f, d) -> (b f, w, h, w)."""
+        """h (b f, c, h, w), condition (b, f, d) -> (b f, c, h, w)."""
         b, f = condition.shape[:2]
         cells = rearrange(h, "(b f) c h w -> b (h w) f c", f=f)
+        # h <- h + Attention(LN(h) + W c)
         x = self.norm(cells) + self.time(condition).unsqueeze(1)
         read = self.attention(x.flatten(0, 1))
         return h + rearrange(read, "(b h w) f c -> (b f) c h w", b=b, h=h.shape[2])
@@ -146,9 +165,12 @@ class TimeAttention(nn.Module):
 class SpaceTimeDenoiser(nn.Module):
     """(x_t, noise levels, clip times, text) -> prediction, for any number of frames.
 
+    h = Blocks(Conv(x)); p = Transformer(patches(h)); out = Conv(Blocks(Conv_1x1[h, unpatch(p)])), all told the condition
+    silu(MLP(code(tau)) + W_1 code(time) + W_2 pooled + known m), where m is learnt and `known` is 0 or 1.
+
     Args:
         channels: c of the latents.
-        grid: their height and width.
+        grid: their height and width, divisible by `patch`.
         dim: d, the width of the Transformer.
         depth: number of its blocks.
         num_heads: attention heads a block.
@@ -242,9 +264,17 @@ def training_loss(
     tau: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """One noised look at clean latents (b, c, f, h, w): E w |prediction - target|^2 over the frames that are not given.
+    """One noised look at clean latents: x_t = a x_0 + b epsilon where not known, then E w |prediction - target|^2 there.
 
-    `tau` (b, f) is each frame's level; given frames `known` (b, f) stay clean.
+    Args:
+        denoiser: the network.
+        diffusion: the process, which says a, b, w and the target.
+        latents: x_0 (b, c, f, h, w).
+        times: clip time of each frame (b, f) in [0, 1].
+        text: the encoded captions.
+        known: bool (b, f): frames that are given; they stay clean and do not count.
+        tau: each frame's noise level (b, f) or one for all (b, 1), in (0, 1].
+        noise: epsilon, standard normal, as `latents`.
     """
     levels = torch.where(known, 0.0, tau)
     x_t = torch.where(expand(known, latents), latents, diffusion.add_noise(latents, noise, levels))
@@ -252,10 +282,20 @@ def training_loss(
     return diffusion.loss(prediction, latents, noise, levels, known)
 
 
-def guided(denoiser: SpaceTimeDenoiser, times: Tensor, text: Text, null: Text, scale: float, known: Tensor):
+def guided(denoiser: SpaceTimeDenoiser, times: Tensor, text: Text, null: Text, scale: float, known: Tensor) -> Denoise:
     """Classifier-free guidance: prediction = null + s (text - null) (Ho & Salimans 2022, equation 6, with s = 1 + w).
 
     Scale 1 is the conditional model itself and costs half. Both halves run as one batch.
+
+    Args:
+        denoiser: the network.
+        times: clip time of each frame (b, f).
+        text, null: the captions and what to move away from, batches of b.
+        scale: s.
+        known: bool (b, f), frames that are given.
+
+    Returns:
+        (x_t, tau) -> the guided prediction, for `DiffusionModel.sample`.
     """
 
     def denoise(x: Tensor, tau: Tensor) -> Tensor:
@@ -264,6 +304,7 @@ def guided(denoiser: SpaceTimeDenoiser, times: Tensor, text: Text, null: Text, s
         pair = Text(*(torch.cat([t, n]) for t, n in zip(text, null, strict=True)))
         twice = [torch.cat([value, value]) for value in (x, tau, times, known)]
         conditional, unconditional = denoiser(twice[0], twice[1], twice[2], pair, twice[3]).chunk(2)
+        # null + s (text - null)
         return unconditional + scale * (conditional - unconditional)
 
     return denoise

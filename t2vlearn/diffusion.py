@@ -80,7 +80,7 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def to_x_0(self, prediction: Tensor, x_t: Tensor, tau: Tensor) -> Tensor:
-        """The clean sample that a prediction stands for. Undefined at tau = 0 for "epsilon" only by rounding: a = 1, b = 0."""
+        """x_0, the clean sample that a prediction stands for; for "epsilon" undefined where a = 0."""
 
     def to_noise(self, prediction: Tensor, x_t: Tensor, tau: Tensor) -> Tensor:
         """epsilon = (x_t - a x_0) / b, the noise that a prediction stands for; tau > 0."""
@@ -88,7 +88,10 @@ class DiffusionModel(ABC):
         return (x_t - expand(a, x_t) * self.to_x_0(prediction, x_t, tau)) / expand(b, x_t)
 
     def loss(self, prediction: Tensor, x_0: Tensor, noise: Tensor, tau: Tensor, known: Tensor | None = None) -> Tensor:
-        """Mean of w(tau) |prediction - target|^2 over the frames that are not `known` (b, f)."""
+        """L = mean of w(tau) |prediction - target|^2 over the frames that are not `known` (b, f).
+
+        Ho et al. 2020, equation 14, for "epsilon"; Liu et al. 2023, equation 1, for rectified flow's "v".
+        """
         error = self.weight(tau, x_0) * (prediction - self.target(x_0, noise, tau)).square()
         if known is None:
             return error.mean()
@@ -144,15 +147,20 @@ class DiffusionModel(ABC):
     def correct(
         self, x_0: Tensor, x_t: Tensor, tau: Tensor, x_0_next: Tensor, x_next: Tensor, tau_next: Tensor
     ) -> Tensor:
-        """A `second_order` member's better step, with the clean samples seen at both ends of the first try."""
+        """A `second_order` member's better step, with the clean samples seen at both ends of the first try.
+
+        Raises:
+            NotImplementedError: by members of first order.
+        """
         raise NotImplementedError
 
 
 class RectifiedFlow(DiffusionModel):
     """x_tau = (1 - tau) x_0 + tau epsilon: straight lines from data to noise, walked back by Euler's or Heun's method.
 
-    v = d x_tau / d tau = epsilon - x_0. With prediction "x_0" the loss stays in velocity space:
-    |v_hat - v|^2 = |x_0_hat - x_0|^2 / tau^2, with tau held above `tau_min` (Li & He 2025, "Back to Basics").
+    Liu et al. 2023, equation 1, with time reversed (their t is 1 - tau). v = d x_tau / d tau = epsilon - x_0. With
+    prediction "x_0" the loss stays in velocity space: |v_hat - v|^2 = |x_0_hat - x_0|^2 / tau^2, with tau held above
+    `tau_min` (Li & He 2025, "Back to Basics").
 
     Args:
         prediction: "v" or "x_0".
@@ -161,6 +169,9 @@ class RectifiedFlow(DiffusionModel):
         shift: s in tau <- s tau / (1 + (s - 1) tau), more of the sampling steps at high noise (ibid., equation 23).
         heun: correct each step by the velocity where it leads, for a second evaluation of the network (all steps but the
             last): an error of second order in the number of steps.
+
+    Raises:
+        ValueError: for "epsilon" or an unknown prediction.
     """
 
     tau_min = 0.2
@@ -182,16 +193,16 @@ class RectifiedFlow(DiffusionModel):
         return noise - x_0
 
     def sample_tau(self, n: int, generator: torch.Generator | None = None, device="cpu") -> Tensor:
-        """sigmoid(mean + std n)."""
+        """tau = sigmoid(mean + std n) in (0, 1), n standard normal: (n,)."""
         return torch.sigmoid(self.mean + self.std * torch.randn(n, generator=generator)).to(device)
 
     def levels(self, num_inference_steps: int) -> list[float]:
-        """Even steps from 1 to 0, then shifted."""
+        """Even steps from 1 to 0, then shifted: tau <- s tau / (1 + (s - 1) tau); num_inference_steps >= 1."""
         even = [1 - i / num_inference_steps for i in range(num_inference_steps + 1)]
         return [self.shift * tau / (1 + (self.shift - 1) * tau) for tau in even]
 
     def weight(self, tau: Tensor, x: Tensor) -> Tensor:
-        """1 / tau^2 for "x_0", which makes it the velocity's error; 1 for "v"."""
+        """1 / max(tau, tau_min)^2 for "x_0", which makes it the velocity's error; 1 for "v"."""
         if self.prediction == "v":
             return super().weight(tau, x)
         return expand(tau.clamp(min=self.tau_min), x) ** -2
@@ -251,7 +262,12 @@ class DDPM(DiffusionModel):
     Args:
         beta: the schedule (T,); alpha_t = 1 - beta_t, alpha_bar_t = alpha_0 ... alpha_t.
         prediction: "epsilon", "v" or "x_0".
-        eta: 0 walks back as DDIM, without noise; 1 as DDPM (Song et al. 2021, equations 12 and 16).
+        eta: 0 walks back as DDIM, without noise; 1 as DDPM (Song et al. 2021, equations 12 and 16; their alpha is alpha_bar
+            here).
+
+    Raises:
+        ValueError: for an unknown prediction, and for "epsilon" with a schedule that ends in nothing but noise: there
+            x_0 = (x_t - b epsilon) / a is 0 / 0.
     """
 
     def __init__(self, beta: Tensor | None = None, prediction: str = "v", eta: float = 0.0):
@@ -260,6 +276,14 @@ class DDPM(DiffusionModel):
         self.alpha = 1 - self.beta
         self.alpha_bar = self.alpha.cumprod(0)
         self.eta = eta
+        if prediction == "epsilon" and self.alpha_bar[-1] == 0:
+            raise ValueError(
+                "a schedule with zero terminal SNR cannot be walked back by 'epsilon': choose 'v' or 'x_0'"
+            )
+
+    def forward_step(self, x: Tensor, noise: Tensor, t: int) -> Tensor:
+        """x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) epsilon (Ho et al. 2020, equation 2); t in {0..T-1}, x_{-1} the data."""
+        return self.alpha[t].sqrt().to(x.dtype) * x + self.beta[t].sqrt().to(x.dtype) * noise
 
     @property
     def stochastic(self) -> bool:
@@ -299,10 +323,12 @@ class DDPM(DiffusionModel):
         return a * x_t - b * prediction if self.prediction == "v" else (x_t - b * prediction) / a
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equations 6 and 7).
+        """Mean and variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, equations 6 and 7; their t is t + 1 here).
 
         mu = (sqrt(alpha_bar_{t-1}) beta_t x_0 + sqrt(alpha_t) (1 - alpha_bar_{t-1}) x_t) / (1 - alpha_bar_t),
-        beta_tilde = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t.
+        beta_tilde = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t, with alpha_bar_{-1} = 1.
+        With x_0 = (x_t - sqrt(1 - alpha_bar_t) epsilon) / sqrt(alpha_bar_t) the mean is that of ibid., equation 11:
+        mu = (x_t - beta_t / sqrt(1 - alpha_bar_t) epsilon) / sqrt(alpha_t).
         """
         previous = self.alpha_bar[t - 1] if t > 0 else torch.ones((), dtype=self.alpha_bar.dtype)
         rest = 1 - self.alpha_bar[t]
@@ -316,6 +342,7 @@ class DDPM(DiffusionModel):
         """
         bar, bar_next = (expand(self.alpha_bar_at(level), x_t) for level in (tau, tau_next))
         epsilon = (x_t - bar.sqrt() * x_0) / (1 - bar).sqrt().clamp(min=1e-6)
+        # The clamps change nothing but 0 / 0 at given frames (bar = 1) and roots of rounding errors below zero.
         sigma = self.eta * ((1 - bar_next) / (1 - bar).clamp(min=1e-12) * (1 - bar / bar_next)).clamp(min=0).sqrt()
         x = bar_next.sqrt() * x_0 + (1 - bar_next - sigma**2).clamp(min=0).sqrt() * epsilon
         return x if noise is None else x + sigma * noise

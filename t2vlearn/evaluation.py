@@ -35,14 +35,20 @@ BATCH = 25
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95% interval of a share, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) (Wilson 1927)."""
+    """95% interval of a share, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) (Wilson 1927).
+
+    `hits` from 0 to n, `n` at least 1.
+    """
     p, q = hits / n, z * z / n
     half = z * math.sqrt(p * (1 - p) / n + q / (4 * n))
     return (p + q / 2 - half) / (1 + q), (p + q / 2 + half) / (1 + q)
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """|m_x - m_y|^2 + Tr(C_x + C_y - 2 (C_x C_y)^(1/2)) of features (n, d) (Heusel et al. 2017, equation 6)."""
+    """|m_x - m_y|^2 + Tr(C_x + C_y - 2 (C_x C_y)^(1/2)) of features (n, d) (Heusel et al. 2017, equation 6).
+
+    Means and covariances (over n - 1) are those of at least two samples each.
+    """
     x, y = x.double(), y.double()
     values, vectors = torch.linalg.eigh(x.T.cov())
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T  # C_x^(1/2)
@@ -98,7 +104,18 @@ class Accuracy:
 
 @dataclass
 class Report:
-    """What `evaluate` found."""
+    """What `evaluate` found.
+
+    Attributes:
+        split, samples, seed: what was asked for.
+        model: hits of the generated clips.
+        real, codec: hits of the judge on real clips and on those after the codec.
+        shuffled: hits of the generated clips against each other's captions.
+        chance: expected joint accuracy of a guess, in [0, 1].
+        frechet, frechet_floor: squared distances of judge features, generated to real and real to real.
+        diversity: 1 as varied as real clips, 0 always the same.
+        seconds_per_clip: of generating.
+    """
 
     split: str
     samples: int

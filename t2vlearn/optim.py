@@ -20,7 +20,10 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """U V^T, nearly, for G = U S V^T: X <- a X + (b X X^T + c (X X^T)^2) X, from X = G / |G|. Shape (..., n, m)."""
+    """U V^T, nearly, for G = U S V^T: X <- a X + (b X X^T + c (X X^T)^2) X, from X = G / |G|. Shape (..., n, m).
+
+    Newton and Schulz's iteration, five rounds of it (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 2).
+    """
     x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     x = x.transpose(-2, -1) if tall else x
@@ -38,14 +41,20 @@ class Muon(torch.optim.Optimizer):
         lr: learning rate on AdamW's scale.
         momentum: mu.
         weight_decay: lambda.
+
+    Source of the step's size: Liu et al. 2025, equation 4.
     """
 
     def __init__(self, params, lr: float = 3e-3, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
-        """One update of all parameters that have a gradient."""
+    def step(self, closure=None):
+        """One update of all parameters that have a gradient; `closure`, if given, computes the loss, which is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape = defaultdict(list)
             for p in group["params"]:
@@ -55,11 +64,14 @@ class Muon(torch.optim.Optimizer):
                 updates = []
                 for p in params:
                     moment = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    # M <- mu M + G; the update is G + mu M (Nesterov)
                     moment.mul_(group["momentum"]).add_(p.grad)
                     updates.append(p.grad.add(moment, alpha=group["momentum"]).flatten(1))
                 directions = orthogonalise(torch.stack(updates)) * (0.2 * max(n, m) ** 0.5)
+                # W <- W - lr (0.2 sqrt(max(n, m)) orthogonalise(.) + lambda W)
                 for p, direction in zip(params, directions, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction.view_as(p), alpha=group["lr"])
+        return loss
 
 
 def split_parameters(module: torch.nn.Module, keep_out: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
@@ -82,7 +94,8 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 class EMA(Generic[Module]):
     """Exponential moving average of a module: w_ema <- d w_ema + (1 - d) w, with d = min(decay, (1 + n) / (10 + n)).
 
-    The warm-up of d lets the average forget the start. `module` is the averaged copy, ready for use.
+    The warm-up of d, that of TensorFlow's ExponentialMovingAverage, lets the average forget the start. `module` is the
+    averaged copy, ready for use.
 
     Args:
         module: what to follow; buffers are copied, not averaged.
@@ -99,6 +112,7 @@ class EMA(Generic[Module]):
         """Take in the weights after an optimiser step."""
         self.updates += 1
         d = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        # w_ema <- d w_ema + (1 - d) w
         torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), 1 - d)
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
             average.copy_(buffer)

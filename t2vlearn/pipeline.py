@@ -28,7 +28,24 @@ BUNDLED = Path(__file__).parent / "weights" / "pipeline"
 
 @dataclass
 class PipelineConfig:
-    """Everything that the networks' shapes and the sampler depend on. Saved beside the weights as JSON."""
+    """Everything that the networks' shapes and the sampler depend on. Saved beside the weights as JSON.
+
+    Attributes:
+        size: height and width of a frame, in pixels.
+        num_frames: frames of a clip.
+        num_keyframes: key frames, evenly spread from the first frame to the last.
+        down: pixels along a side of one latent cell.
+        latent_channels, codec_width: see `FrameCodec`.
+        dim, depth, num_heads, width, convs: see `SpaceTimeDenoiser`.
+        text_depth: blocks of the text encoder.
+        process: "rectified_flow" or "ddpm".
+        prediction: what the denoisers say: "epsilon" (ddpm only), "v" or "x_0".
+        tau_mean, shift: mean of the training levels and shift of the sampling levels of `RectifiedFlow`.
+        words: the vocabulary; empty: that of the toy world.
+
+    Raises:
+        ValueError: if latents do not divide into patches of 2 x 2 cells, for fewer than two key frames, or an unknown process.
+    """
 
     size: int = 32
     num_frames: int = 16
@@ -42,11 +59,19 @@ class PipelineConfig:
     width: int = 64
     convs: int = 4
     text_depth: int = 3
-    process: str = "rectified_flow"  # or "ddpm"
+    process: str = "rectified_flow"
     prediction: str = "x_0"
     tau_mean: float = 1.2
     shift: float = 1.0
-    words: list[str] = field(default_factory=list)  # the vocabulary; empty: that of the toy world
+    words: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.size % (2 * self.down):
+            raise ValueError(f"size {self.size} is not a multiple of {2 * self.down}, two latent cells")
+        if not 2 <= self.num_keyframes <= self.num_frames:
+            raise ValueError(f"between 2 and {self.num_frames} key frames are needed, not {self.num_keyframes}")
+        if self.process not in ("rectified_flow", "ddpm"):
+            raise ValueError(f"unknown process {self.process!r}: choose 'rectified_flow' or 'ddpm'")
 
     def diffusion(self) -> DiffusionModel:
         """The process that these weights are trained and sampled with."""
@@ -78,12 +103,12 @@ class Output:
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
-    """(n, 3, f, h, w) in [-1, 1] -> uint8 (n, f, h, w, 3)."""
+    """round(127.5 (clamp(x, -1, 1) + 1)): (n, 3, f, h, w) -> uint8 (n, f, h, w, 3)."""
     return ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:
-    """uint8 (n, f, h, w, 3) -> float32 (n, 3, f, h, w) in [-1, 1]."""
+    """x / 127.5 - 1: uint8 (n, f, h, w, 3) -> float32 (n, 3, f, h, w) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).float().permute(0, 4, 1, 2, 3) / 127.5 - 1
 
 
@@ -134,7 +159,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         Args:
             prompt: one prompt or a batch, English or Chinese.
             num_inference_steps: network evaluations in each of the two stages.
-            guidance_scale: s of classifier-free guidance; 1 leaves it out.
+            guidance_scale: s of classifier-free guidance; 1 leaves it out. It acts on the key frames, or on a continued clip;
+                filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
             seed: of the first clip (the next ones count on), or one seed a clip. Same prompt and seed, same clip.
             image: first frame, uint8 (h, w, 3).
@@ -146,7 +172,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             `Output` with frames and key frames.
 
         Raises:
-            UserError: for an empty, over-long or wholly unknown prompt, a bad number of steps, guidance or image size.
+            UserError: for an empty, over-long or wholly unknown prompt, a bad number of steps or guidance, seeds that are
+                not one a prompt or out of range, an image of another size, or key frames at other places.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         _check_numbers(num_inference_steps, guidance_scale)

@@ -29,6 +29,8 @@ class TrainConfig:
         share: each stage's part of the time, or of the steps; zero leaves it out.
         muon_lr: learning rate of the hidden matrices.
         adamw_lr: learning rate of everything else.
+        ema_decay: d of the running average (`EMA`).
+        max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
         chinese_share, two_actor_share: shares of the training clips.
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from t2vlearn.attention import TransformerBlock
@@ -30,16 +30,16 @@ def build_tokenizer(words: Sequence[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=UNK))
     # NFKC folds full-width forms; BertNormalizer lower-cases, drops control characters, puts spaces around Chinese ones.
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # Then what is no letter and no number goes: punctuation, emoji, symbols.
+    removed = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}]+"), "removed")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), removed])
     return tokenizer
-
-
-def _is_word(piece: str) -> bool:
-    return any(character.isalnum() for character in piece)
 
 
 class TextEncoder(nn.Module):
     """Captions -> tokens (b, l, d), mask (b, l), pooled vector (b, d), by a pre-norm Transformer encoder.
+
+    x = E[id] + P; x <- Block(x) for each block; tokens = LN(x); pooled = sum_i m_i tokens_i / sum_i m_i with the mask m.
 
     The empty caption is the single token [NULL]: the unconditional half of classifier-free guidance, trained as such
     by dropping captions (Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", algorithm 1).
@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.words = tuple(vocabulary() if words is None else words)
         self.tokenizer = build_tokenizer(self.words)
-        self.embedding = nn.Embedding(len(self.words) + 3, dim, padding_idx=0)
+        self.embedding = nn.Embedding(len(self.words) + 3, dim)
         self.position = nn.Parameter(torch.randn(MAX_TOKENS, dim) * 0.02)
         nn.init.normal_(self.embedding.weight, std=0.5)
         self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads) for _ in range(depth))
@@ -65,7 +65,7 @@ class TextEncoder(nn.Module):
         """The words and characters that the tokenizer looks up, punctuation left out."""
         text = text.encode(errors="replace").decode()  # a terminal's stray bytes arrive as lone surrogates
         split = self.tokenizer.pre_tokenizer.pre_tokenize_str(self.tokenizer.normalizer.normalize_str(text))
-        return [piece for piece, _ in split if _is_word(piece)]
+        return [piece for piece, _ in split]
 
     def unknown_words(self, text: str) -> dict[str, list[str]]:
         """Words of `text` outside the vocabulary, each with up to three known words that are spelt like it."""
@@ -96,7 +96,10 @@ class TextEncoder(nn.Module):
         return ids.to(self.position.device), (ids != 0).to(self.position.device)
 
     def pretrained_tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer as `transformers` knows tokenizers: batches, decoding, saving. Punctuation counts as unknown there."""
+        """The tokenizer as `transformers` knows tokenizers: batches, decoding, saving.
+
+        Two things differ from `tokenize`: an empty caption has no tokens there, and "[PAD]" written out is the token itself.
+        """
         from transformers import PreTrainedTokenizerFast  # two seconds, which nobody else should wait for
 
         return PreTrainedTokenizerFast(
@@ -105,15 +108,21 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (b, l), mask (b, l) -> tokens (b, l, d), pooled (b, d): the mean over real tokens."""
+        # x = E[id] + P
         x = self.embedding(ids) + self.position[: ids.shape[1]]  # (b, l, d)
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)
+        # pooled = sum_i m_i x_i / sum_i m_i
         weight = mask.unsqueeze(-1).to(x.dtype)
         return x, (x * weight).sum(1) / weight.sum(1)
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Captions -> tokens (b, l, d), mask (b, l), pooled (b, d)."""
+        """Captions -> tokens (b, l, d), mask (b, l), pooled (b, d).
+
+        Raises:
+            UserError: for a caption of more than 48 words.
+        """
         ids, mask = self.tokenize(captions)
         tokens, pooled = self(ids, mask)
         return tokens, mask, pooled

@@ -52,7 +52,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
-    """Factor of the learning rate: min(1, (step + 1) / 50, (1 - fraction) / 0.4), a trapezoid."""
+    """Factor of the learning rate: min(1, (step + 1) / warm_up, (1 - fraction) / cool_down), a trapezoid.
+
+    Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
+    """
     return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
 
 
@@ -344,11 +347,13 @@ class _Run:
 
 
 def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
-    """The pipeline to go on from; it must have the sizes of the recipe."""
-    pipe = TextToVideoPipeline.from_pretrained(weights)
-    own, wanted = (asdict(p.config) for p in (pipe, TextToVideoPipeline(**asdict(config.pipeline))))
-    if differ := ", ".join(key for key in own if own[key] != wanted[key]):
+    """The recipe's pipeline with given weights. Only what they do not depend on may differ: where the noise levels lie."""
+    source = TextToVideoPipeline.from_pretrained(weights)
+    pipe = TextToVideoPipeline(**asdict(config.pipeline), info=source.info)
+    own, wanted = asdict(source.config), asdict(pipe.config)
+    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
         raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
+    pipe.load_state_dict(source.state_dict())
     return pipe
 
 

@@ -26,6 +26,7 @@ MUTANTS = {
         ("a * cos - b * sin", "a * cos + b * sin"),
         ("x = x + self.attention(self.norm_1(x), mask=mask)", "x = x + self.attention(x, mask=mask)"),
         ('4 * dim), nn.GELU(approximate="tanh")', "4 * dim), nn.ReLU()"),
+        ("self.norm_q(q), self.norm_k(k), v", "self.norm_q(q), k, v"),
     ],
     "diffusion": [
         ("return 1 - tau, tau", "return tau, 1 - tau"),
@@ -48,6 +49,9 @@ MUTANTS = {
         ("torch.where(keep, x, self.correct(", "torch.where(keep, x_0, self.correct("),
         ("r = (r - r[-1]) * r[0] / (r[0] - r[-1])", "r = r - r[-1]"),
         ("f[1:] / f[:-1]", "f[:-1] / f[1:]"),
+        ("expand(tau_next - tau, x_t) * (v + v_next)", "expand(tau - tau_next, x_t) * (v + v_next)"),
+        ("else x + sigma * noise", "else x + noise"),
+        ("self.beta[t].sqrt().to(x.dtype) * noise", "self.beta[t].to(x.dtype) * noise"),
     ],
     "denoiser": [
         (
@@ -72,13 +76,18 @@ MUTANTS = {
         ("10 * torch.log10(4 /", "10 * torch.log10(1 /"),
     ],
     "optim": [
-        ("1 - d)", "d)"),
+        ("list(module.parameters()), 1 - d)", "list(module.parameters()), d)"),
         ("self.updates += 1\n", ""),
         ('alpha=group["momentum"]).flatten(1)', "alpha=0).flatten(1)"),
         ("0.2 * max(n, m) ** 0.5", "0.2 * min(n, m) ** 0.5"),
     ],
     "training": [
         ("        self.ema.update(self.task)\n        self.step += 1", "        self.step += 1"),
+        (  # the average takes in the weights of before the step
+            "            optimiser.step()\n            optimiser.zero_grad()\n        self.ema.update(self.task)\n",
+            "            self.ema.update(self.task)\n            optimiser.step()\n            optimiser.zero_grad()\n",
+        ),
+        (', "updates": stage.ema.updates', ""),
     ],
     "evaluation": [
         ("- 2 * cross", "- cross"),
@@ -91,17 +100,21 @@ def verdict(folder: Path, module: str, old: str, new: str) -> str:
     """What the tests of a module say about one mutant."""
     path = folder / "t2vlearn" / f"{module}.py"
     text = path.read_text()
-    if old not in text:
-        return "not there"
-    path.write_text(text.replace(old, new, 1))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/test_{module}.py"]
+    if (times := text.count(old)) != 1:
+        return f"{times} places"
+    path.write_text(text.replace(old, new))
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=300)
+        return {0: "SURVIVED", 1: "caught"}.get(run(folder, module), "broken")
     except subprocess.TimeoutExpired:
-        return "caught"
+        return "timeout"
     finally:
         path.write_text(text)
-    return {0: "SURVIVED", 1: "caught"}.get(done.returncode, "broken")
+
+
+def run(folder: Path, module: str) -> int:
+    """Exit status of a module's tests in a copy of the project."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/test_{module}.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, timeout=600).returncode
 
 
 def main() -> None:
@@ -112,6 +125,9 @@ def main() -> None:
         for part in ("t2vlearn", "tests"):
             shutil.copytree(ROOT / part, folder / part)
         shutil.copy(ROOT / "pyproject.toml", folder)
+        modules = dict.fromkeys(mutant[0] for mutant in wanted)
+        if failing := [module for module in track(modules, "unbroken") if run(folder, module)]:
+            sys.exit(f"tests fail without any mutant: {', '.join(failing)}")
         verdicts = []
         for mutant in track(wanted, "mutants"):
             verdicts.append(verdict(folder, *mutant))

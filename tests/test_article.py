@@ -4,6 +4,8 @@ The printed attention is in test_attention.py, the printed reverse step in test_
 """
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,8 +64,14 @@ def test_the_visual_encoder_takes_one_size_only_and_gives_no_image(size, fits):
     else:
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             features(image)
-        codec = TextToVideoPipeline(size=size, dim=16, depth=1, num_heads=2, text_depth=1).visual_encoder.codec
+        pipe = TextToVideoPipeline(size=size, dim=16, depth=1, num_heads=2, text_depth=1, width=8, convs=1)
+        codec = pipe.visual_encoder.codec
         assert codec.decode(codec.encode(image)).shape == image.shape
+        text, null = pipe.encode_prompt(["a red star"])
+        noise = torch.randn(1, 8, 4, size // 4, size // 4)
+        with torch.no_grad():  # from words to pictures, which is what the text asks for
+            drawn = codec.decode(pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, 1, 3.0))
+        assert drawn.shape == (1, 3, 4, size, size)
 
 
 def test_the_video_generator_is_told_no_time_step():
@@ -83,6 +91,11 @@ def test_the_video_generator_is_told_no_time_step():
     assert abs(best[0] - best[1]) > 0.2
     assert inspect.isabstract(DiffusionModel)
     assert {"tau", "times"} <= set(inspect.signature(SpaceTimeDenoiser.forward).parameters)
+    with pytest.raises(NameError, match="DiffusionModel"):
+        exec(
+            "class VideoGenerator:\n    def __init__(self):\n        self.diffusion = DiffusionModel(8, 4)\nVideoGenerator()",
+            {},
+        )
     net = SpaceTimeDenoiser(2, 4, 16, 1, 2, width=8, convs=1)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -90,3 +103,25 @@ def test_the_video_generator_is_told_no_time_step():
     words = Text(torch.randn(1, 2, 16), torch.ones(1, 2, dtype=torch.bool), torch.randn(1, 16))
     noisy, clean = net(x, torch.full((1, 1), 0.8), times, words), net(x, torch.full((1, 1), 0.2), times, words)
     assert (noisy - clean).abs().max() > 1e-3
+
+
+def test_without_a_mask_padding_changes_a_caption():
+    torch.manual_seed(0)
+    embedding = nn.Embedding(10, 16)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 8, dropout=0.0, batch_first=True), 1).eval()
+    short, padded = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 2, 3, 0, 0]])
+    assert (encoder(embedding(short))[0, 0] - encoder(embedding(padded))[0, 0]).abs().max() > 1e-3
+    ours = TextEncoder(dim=16, depth=1, num_heads=2).eval()
+    alone, beside = ours.encode(["a red star"])[0], ours.encode(["a red star", "a brown puppy plays in the park"])[0]
+    torch.testing.assert_close(beside[:1, :3], alone)
+
+
+def test_the_bibliography_has_the_papers_own_titles():
+    bib = (Path(__file__).parents[1] / "book" / "references.bib").read_text(encoding="utf-8")
+    titles = re.sub(r"[{}]", "", bib)
+    for printed, own in {
+        "Imagen: Text-to-Image": "Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding",
+        "Text-to-Video Generation with Diffusion Models": "Make-A-Video: Text-to-Video Generation without Text-Video Data",
+        "Variational Autoencoders for Learning": "Auto-Encoding Variational Bayes",
+    }.items():
+        assert printed not in titles and own in titles

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from t2vlearn.codec import FrameCodec, ResidualConv, psnr, translate
+from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.world import render, sample_scenes
 
 
@@ -22,6 +23,12 @@ def test_a_latent_cell_stands_for_a_square_of_pixels(size, down):
     latents = codec.encode(torch.rand(2, 3, size, size))
     assert latents.shape == (2, 6, size // down, size // down)
     assert codec.decode(latents).shape == (2, 3, size, size)
+
+
+@pytest.mark.parametrize("down", [0, 1, 3, 6, -2])
+def test_a_cell_has_a_power_of_two_on_its_side(down):
+    with pytest.raises(ValueError, match="power of two, at least 2"):
+        FrameCodec(6, down, 16)
 
 
 def test_a_clip_is_coded_frame_by_frame():
@@ -129,3 +136,41 @@ def test_it_learns_one_batch():
         restored = codec.decode(codec.encode(batch))
     flat = batch.mean((2, 3), keepdim=True).expand_as(batch)
     assert psnr(restored, batch) > psnr(flat, batch) + 3
+
+
+# ------------------------------------------------------------------ the bundled codec, on combinations it has never seen
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    codec = TextToVideoPipeline.from_pretrained().visual_encoder.codec
+    clips = render(sample_scenes(40, "heldout", seed=11), 16, 32, seed=11, frames=[0, 5, 10, 15])
+    return codec, clips.transpose(1, 2).flatten(0, 1)
+
+
+def edge_psnr(restored, real):
+    """PSNR over the pixels that differ from the one above or to the left by more than a tenth of the range."""
+    down = (real[..., 1:, 1:] - real[..., :-1, 1:]).abs().amax(1, keepdim=True)
+    right = (real[..., 1:, 1:] - real[..., 1:, :-1]).abs().amax(1, keepdim=True)
+    edge = (torch.maximum(down, right) > 0.2).expand(-1, 3, -1, -1)
+    return psnr(restored[..., 1:, 1:][edge], real[..., 1:, 1:][edge])
+
+
+@torch.no_grad()
+def test_the_bundled_codec_gives_frames_back(bundled):
+    codec, real = bundled
+    restored = codec.decode(codec.encode(real)).clamp(-1, 1)
+    blurred = F.interpolate(F.avg_pool2d(real, 2), scale_factor=2, mode="bilinear")  # four times fewer pixels
+    assert psnr(restored, real) > 28 and psnr(restored, real) > psnr(blurred, real) + 3
+    assert edge_psnr(restored, real) > 21 and edge_psnr(restored, real) > edge_psnr(blurred, real) + 3
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4])
+@torch.no_grad()
+def test_the_bundled_codecs_latents_move_with_the_frame(bundled, pixels):
+    codec, real = bundled
+    shift = torch.full((len(real), 2), float(pixels))
+    target = translate(real, shift)
+    moved = codec.decode(translate(codec.encode(real), shift / codec.down)).clamp(-1, 1)
+    still = codec.decode(codec.encode(real)).clamp(-1, 1)
+    assert psnr(moved, target) > 24 and psnr(moved, target) > psnr(still, target) + 4

@@ -16,6 +16,7 @@ MODELS = {
     "flow x_0": RectifiedFlow("x_0"),
     **{f"ddpm {prediction}": DDPM(linear_beta(), prediction) for prediction in ("epsilon", "v", "x_0")},
     **{f"cosine {prediction}": DDPM(cosine_beta(), prediction) for prediction in ("epsilon", "v", "x_0")},
+    "zero SNR v": DDPM(zero_terminal_snr(linear_beta()), "v"),
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
@@ -118,7 +119,9 @@ def test_many_small_steps_are_the_closed_form(beta):
     model, signal, variance = DDPM(beta), 1.0, 0.0
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     for t, b in enumerate(beta.tolist()):
-        signal, variance = math.sqrt(1 - b) * signal, (1 - b) * variance + b
+        shrunk, added = model.forward_step(one, zero, t), model.forward_step(zero, one, t)
+        signal, variance = float(shrunk) * signal, float(shrunk) ** 2 * variance + float(added) ** 2
+        assert float(shrunk) == pytest.approx(math.sqrt(1 - b)) and float(added) == pytest.approx(math.sqrt(b))
         assert float(model.add_noise(one, zero, at(t))) == pytest.approx(signal, rel=1e-9)
         assert float(model.add_noise(zero, one, at(t))) ** 2 == pytest.approx(variance, rel=1e-9)
 
@@ -160,6 +163,30 @@ def test_the_true_prediction_stands_for_the_true_sample_and_noise(model):
     torch.testing.assert_close(model.to_x_0(target, x_t, tau), x_0, atol=1e-9, rtol=1e-9)
     torch.testing.assert_close(model.to_noise(target, x_t, tau), noise, atol=1e-9, rtol=1e-9)
     assert model.loss(target, x_0, noise, tau) == 0
+
+
+@every_model
+def test_conversions_are_inverses_for_any_prediction(model):
+    guess, x_t = normal(9, 3, seed=1), normal(9, 3, seed=2)
+    tau = torch.linspace(0.05, 0.95, 9, dtype=torch.float64)
+    clean, noise = model.to_x_0(guess, x_t, tau), model.to_noise(guess, x_t, tau)
+    torch.testing.assert_close(model.target(clean, noise, tau), guess, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(model.add_noise(clean, noise, tau), x_t, atol=1e-8, rtol=1e-8)
+
+
+def test_epsilon_cannot_be_had_where_nothing_is_left_of_the_data():
+    with pytest.raises(ValueError, match="zero terminal SNR"):
+        DDPM(zero_terminal_snr(linear_beta()), "epsilon")
+
+
+@pytest.mark.parametrize("t", [0, 1, 500, 999])
+def test_the_posteriors_mean_in_terms_of_the_noise(t):
+    """(x_t - beta_t / sqrt(1 - alpha_bar_t) epsilon) / sqrt(alpha_t) (Ho et al. 2020, equation 11)."""
+    model, x_t, noise = DDPM(linear_beta(), "epsilon"), normal(5, 3, seed=1), normal(5, 3, seed=2)
+    mean, _ = model.posterior(model.to_x_0(noise, x_t, at(t, 5)), x_t, t)
+    b, bar = float(model.beta[t]), float(model.alpha_bar[t])
+    expected = (x_t - b / math.sqrt(1 - bar) * noise) / math.sqrt(1 - b)
+    torch.testing.assert_close(mean, expected, atol=1e-8, rtol=1e-8)
 
 
 def test_targets_are_what_their_names_say():
@@ -316,12 +343,26 @@ N = 20000
         (RectifiedFlow("v"), 200),
         (RectifiedFlow("x_0"), 200),
         (RectifiedFlow("x_0", shift=2), 200),
+        (RectifiedFlow("v", heun=True), 50),
+        (RectifiedFlow("x_0", heun=True), 50),
+        (DDPM(zero_terminal_snr(linear_beta()), "v"), 250),
         (DDPM(cosine_beta(), "v"), 250),
         (DDPM(linear_beta(), "epsilon"), 250),
         (DDPM(linear_beta(), "epsilon", eta=1), 1000),
         (DDPM(cosine_beta(400), "x_0", eta=1), 400),
     ],
-    ids=["flow v", "flow x_0", "flow shifted", "ddim v", "ddim epsilon", "ddpm epsilon", "ddpm x_0"],
+    ids=[
+        "flow v",
+        "flow x_0",
+        "flow shifted",
+        "heun v",
+        "heun x_0",
+        "zero SNR",
+        "ddim v",
+        "ddim epsilon",
+        "ddpm epsilon",
+        "ddpm x_0",
+    ],
 )
 def test_with_the_exact_denoiser_every_sampler_recovers_a_mixture(model, steps):
     mixture = Mixture(model)
@@ -450,3 +491,15 @@ def test_the_printed_reverse_step_does_not_sample(source):
         assert x.std() > 50  # the data's is 0.87
     else:
         assert x.std() < 0.4
+
+
+def test_the_repaired_reverse_step_samples():
+    """The same walk with three things more: a network's epsilon, the posterior's mean, and fresh noise sigma_t z."""
+    model = DDPM(linear_beta(), "epsilon")
+    mixture, x = Mixture(model), normal(N, seed=1)
+    for t in reversed(range(T)):
+        noise, b, bar = mixture.best(x, at(t)[None]), float(model.beta[t]), float(model.alpha_bar[t])
+        x = (x - b / math.sqrt(1 - bar) * noise) / math.sqrt(1 - b)
+        x = x + (math.sqrt(b) * normal(N, seed=t + 2) if t else 0)
+    for got, w, m, s in zip(mixture.moments(x), mixture.weights, mixture.means, mixture.stds):
+        assert got == (pytest.approx(w, abs=0.02), pytest.approx(m, abs=0.03), pytest.approx(s, abs=0.03))

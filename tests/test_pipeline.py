@@ -215,3 +215,17 @@ def test_weights_know_their_vocabulary_and_where_they_came_from(tmp_path):
     default = TextToVideoPipeline(**sizes)
     assert default.config == PipelineConfig(**sizes, words=list(default.text_encoder.words))
     assert {"puppy", "park", "狗"} <= set(default.config.words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"size": 36}, "size 36 is not a multiple of 8"),
+        ({"num_keyframes": 1}, "between 2 and 16 key frames are needed, not 1"),
+        ({"process": "flow"}, "unknown process 'flow'"),
+        ({"process": "ddpm", "prediction": "noise"}, "unknown prediction 'noise'"),
+    ],
+)
+def test_a_configuration_that_cannot_work_says_so(changes, says):
+    with pytest.raises(ValueError, match=says):
+        TextToVideoPipeline(**changes)

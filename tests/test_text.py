@@ -103,6 +103,17 @@ def test_any_text_can_be_tokenised(encoder, text):
     assert encoder.pieces(" ".join(pieces)) == pieces  # what came out goes in again
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(words, min_size=40, max_size=200).map(" ".join))
+def test_a_long_text_is_taken_whole_or_refused(encoder, text):
+    n = len(encoder.pieces(text))
+    if n > 48:
+        with pytest.raises(UserError, match=f"the prompt has {n} words"):
+            encoder.tokenize([text])
+    else:
+        assert encoder.tokenize([text])[0].shape == (1, max(n, 1))
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.text(string.ascii_letters, min_size=1), max_size=10), st.sampled_from([" ", "\n", ", ", " - ", "。"])

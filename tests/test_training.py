@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.stages import PRESETS, STAGES
-from t2vlearn.training import Interrupted, schedule, train
+from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.training import Interrupted, StageRun, schedule, train
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), share=(0.8, 0.12, 0.08), sheet_every=2.0)
@@ -57,9 +58,10 @@ def test_a_run_can_go_on_from_weights_and_leave_stages_out(straight, tmp_path):
     """The codec's share is zero, so it stays; the other parts move on, each from its own weights."""
     before = TextToVideoPipeline.from_pretrained(straight[0]).state_dict()
     events = []
-    config = replace(MICRO, share=(0.0, 0.5, 0.5))
+    config = replace(MICRO, pipeline=replace(SMALL, tau_mean=2.0), share=(0.0, 0.5, 0.5))  # other noise levels
     out = train(config, tmp_path, steps=4, seed=1, weights=straight[0], progress=events.append)
     pipe = TextToVideoPipeline.from_pretrained(out)
+    assert pipe.config.tau_mean == 2.0
     assert [(event.stage, event.step) for event in events] == [(s, i) for s in STAGES[1:] for i in (1, 2)]
     moved = {name for name, value in pipe.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in moved} == {"text_encoder", "visual_encoder", "video_generator"}
@@ -294,3 +296,15 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_the_average_takes_in_the_weights_after_the_step():
+    """w_ema = d w_0 + (1 - d) w_1 with d = min(0.999, 2 / 11) at the first update, w_1 the weights after it."""
+    pipe = TextToVideoPipeline(**vars(SMALL))
+    run = StageRun(TASKS["codec"](pipe, MICRO, 0), MICRO, Accelerator(cpu=True))
+    before = [p.detach().clone() for p in run.task.parameters()]
+    run.advance(0.0)
+    after = list(run.task.parameters())
+    assert any(not torch.equal(b, a) for b, a in zip(before, after))
+    for average, b, a in zip(run.ema.module.parameters(), before, after, strict=True):
+        torch.testing.assert_close(average, 2 / 11 * b + 9 / 11 * a, atol=1e-7, rtol=1e-6)

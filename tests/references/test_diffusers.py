@@ -79,7 +79,7 @@ def test_ddpm_steps(schedule, prediction):
 @every_schedule
 @every_prediction
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("steps", [10, 50, 250])
+@pytest.mark.parametrize("steps", [7, 10, 30, 50, 250])
 def test_ddim_steps(schedule, prediction, eta, steps):
     model = ours(schedule, prediction, eta)
     scheduler = theirs("DDIMScheduler", schedule, prediction, timestep_spacing="trailing", set_alpha_to_one=True)
@@ -90,6 +90,22 @@ def test_ddim_steps(schedule, prediction, eta, steps):
     for t, t_next in zip(levels, levels[1:]):
         expected = scheduler.step(guess, t, x_t, eta=eta, variance_noise=noise if eta else None).prev_sample
         got = model.step(model.to_x_0(guess, x_t, level(t)), x_t, level(t), level(t_next), noise if eta else None)
+        torch.testing.assert_close(got, expected, msg=f"step {t}", **CLOSER)
+
+
+@pytest.mark.parametrize("prediction", ["v", "x_0"])
+def test_ddim_steps_from_a_schedule_that_ends_in_noise(prediction):
+    beta = zero_terminal_snr(linear_beta())
+    model, scheduler = (
+        DDPM(beta, prediction),
+        theirs("DDIMScheduler", "linear", prediction, timestep_spacing="trailing"),
+    )
+    scheduler.betas, scheduler.alphas, scheduler.alphas_cumprod = beta, 1 - beta, (1 - beta).cumprod(0)
+    scheduler.set_timesteps(20)
+    x_t, guess = normal(1), normal(2)
+    for t, t_next in zip(scheduler.timesteps.tolist(), [*scheduler.timesteps.tolist()[1:], -1]):
+        expected = scheduler.step(guess, t, x_t).prev_sample
+        got = model.step(model.to_x_0(guess, x_t, level(t)), x_t, level(t), level(t_next))
         torch.testing.assert_close(got, expected, msg=f"step {t}", **CLOSER)
 
 

@@ -1,0 +1,46 @@
+"""The visual encoder: key frames from encoded text, around those that are given."""
+
+import torch
+
+from t2vlearn.pipeline import TextToVideoPipeline
+
+
+def pipeline(seed=0):
+    torch.manual_seed(seed)
+    pipe = TextToVideoPipeline(size=16, dim=16, depth=1, num_heads=2, text_depth=1, latent_channels=4, width=8, convs=2)
+    for parameter in pipe.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return pipe
+
+
+@torch.no_grad()
+def draw(pipe, known=None, noise=None, scale=3.0, prompts=("a red star", "a puppy")):
+    text, null = pipe.encode_prompt(list(prompts))
+    noise = (
+        torch.randn(len(prompts), 4, 4, 4, 4, generator=torch.Generator().manual_seed(1)) if noise is None else noise
+    )
+    return pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, 3, scale, known)
+
+
+def test_key_frames_stand_at_their_times():
+    encoder = pipeline().visual_encoder
+    torch.testing.assert_close(encoder.keyframe_times, torch.tensor([0, 5, 10, 15]) / 15)
+
+
+def test_every_caption_gets_its_key_frames_and_they_follow_noise_and_words():
+    pipe = pipeline()
+    out = draw(pipe)
+    assert out.shape == (2, 4, 4, 4, 4) and out.isfinite().all()
+    torch.testing.assert_close(draw(pipe, prompts=["a puppy"], noise=torch.randn(
+        2, 4, 4, 4, 4, generator=torch.Generator().manual_seed(1))[1:]), out[1:], atol=1e-4, rtol=1e-4)  # fmt: skip
+    assert (draw(pipe, noise=torch.randn(2, 4, 4, 4, 4)) - out).abs().max() > 1e-3
+    assert (draw(pipe, prompts=("a blue car", "a puppy")) - out)[0].abs().max() > 1e-3
+
+
+def test_given_key_frames_stay_and_change_the_others():
+    pipe, known = pipeline(), torch.tensor([[True, False, False, True]] * 2)
+    noise = torch.randn(2, 4, 4, 4, 4)
+    out, other = draw(pipe, known, noise), noise.clone()
+    assert torch.equal(out[:, :, [0, 3]], noise[:, :, [0, 3]])
+    other[:, :, 0] += 1
+    assert (draw(pipe, known, other) - out)[:, :, [1, 2]].abs().max() > 1e-4
