@@ -13,7 +13,7 @@ BENCHMARKS := $(wildcard benchmarks/*.py)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test book serve lint bench clean
+.PHONY: help demo test book pages serve lint bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ book: $(STAMP) ## run every chapter and build the pages: _build/html/index.html
 	@rm -rf _build/html
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@$(BIN)/python book/_ext/check_pages.py
+
+pages: $(STAMP) ## open every built page in a browser (Chromium), and check it
+	@test -f _build/html/index.html || $(MAKE) book
+	@$(BIN)/python -m pytest -q tests/book/test_pages.py
 
 serve: ## show the built book at http://127.0.0.1:8000 (make serve PORT=... for another port)
 	@test -f _build/html/index.html || $(MAKE) book

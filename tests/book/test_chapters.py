@@ -93,13 +93,13 @@ def test_every_picture_has_words_of_its_own(path):
         assert len(alt.split()) >= 5 and (path.parent / target).is_file(), target
     for cell in cells(path, "code"):
         for name, keywords in calls(cell["source"]):
-            assert name not in ("player", "chooser") or keywords & {"alt", "alts"}, cell["id"]
+            assert name not in ("player", "chooser", "ClipSlider") or keywords & {"alt", "alts"}, cell["id"]
 
 
 @each_chapter
 def test_something_can_be_moved_in_the_page_itself(path):
     called = {name for cell in cells(path, "code") for name, _ in calls(cell["source"])}
-    assert called & {"chooser"}
+    assert called & {"chooser", "ClipSlider", "AttentionViewer", "ScheduleExplorer"}
 
 
 @each_page
@@ -179,7 +179,9 @@ def test_the_flow_chart_shows_the_true_shapes():
 @each_chapter
 def test_every_reference_stands_in_the_bibliography(path):
     """A line of References names a work in italics and cites it; only the article itself has no entry."""
-    keys = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.MULTILINE))
+    keys = set(
+        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     references = prose(path).split("## References")[1]
     for line in re.split(r"^\* ", references, flags=re.MULTILINE)[1:]:
         cited = re.findall(r"\{cite\}`([^`]+)`", line)

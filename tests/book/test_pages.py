@@ -1,0 +1,120 @@
+"""The built pages in a real browser: nothing from another host, no errors, formulas drawn, choices that react, readable by all.
+
+`make book` builds the pages and `make pages` runs this; without pages or a browser it is skipped.
+"""
+
+import functools
+import http.server
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").glob("*.html"))
+#: Errors of the theme's own scripts, which harm nothing.
+KNOWN_ERRORS = ("THEBE_JS_URL",)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
+pytestmark = pytest.mark.skipif(not (PAGES and CHROMIUM), reason="needs the pages of `make book`, and Chromium")
+each_page = pytest.mark.parametrize("name", PAGES or ["none"])
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves the pages without a line for each request."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Address of a server for the built pages, under a sub-path as on many hosts."""
+    handler = functools.partial(Quiet, directory=str(HTML.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/html/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(request, browser, site):
+    """A function that opens a page and gives it with all that went wrong while it loaded."""
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
+
+    def open_page(name):
+        page, wrong = context.new_page(), []
+
+        def answered(response):
+            if response.status >= 400:
+                wrong.append(f"{response.status} {response.url}")
+
+        def asked(call):
+            if not call.url.startswith((site, "data:", "blob:")):
+                wrong.append(f"asks another host: {call.url}")
+
+        page.on("request", asked)
+        page.on("response", answered)
+        page.on("pageerror", lambda e: any(k in str(e) for k in KNOWN_ERRORS) or wrong.append(f"error: {e}"))
+        page.goto(site + name, wait_until="load")
+        page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.promise)")
+        page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => true) : true")
+        assert page.evaluate("document.documentElement.dataset.theme") == request.param
+        return page, wrong
+
+    yield open_page
+    context.close()
+
+
+@each_page
+def test_a_page_is_whole_and_needs_nobody(opened, name):
+    page, wrong = opened(name)
+    page.wait_for_load_state("networkidle")
+    assert not wrong
+    undrawn = (
+        """[...document.querySelectorAll('article .math')].filter(e => !e.querySelector('mjx-container svg')).length"""
+    )
+    assert page.evaluate(undrawn) == 0
+    broken = """[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.currentSrc.slice(0, 80))"""
+    assert page.evaluate(broken) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@each_page
+def test_choices_react_to_mouse_and_keyboard(opened, name):
+    page, _ = opened(name)
+    for group in page.locator("article fieldset").all():
+        buttons, panels = group.locator("input[type=radio]"), group.locator(":scope > div")
+
+        def shown(panels=panels):
+            return [panel.is_visible() for panel in panels.all()]
+
+        n = buttons.count()
+        assert n == panels.count() >= 2 and shown() == [i == 0 for i in range(n)]
+        buttons.nth(1).check()
+        assert shown() == [i == 1 for i in range(n)]
+        buttons.nth(1).press("ArrowRight")
+        assert shown() == [i == 2 % n for i in range(n)]
+
+
+@each_page
+def test_nothing_in_our_content_shuts_anyone_out(opened, name):
+    """axe-core's rules of impact "serious" or "critical", on the article's content."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page, _ = opened(name)
+    found = axe.Axe().run(page, context="article").response["violations"]
+    bad = {v["id"]: [n["html"][:100] for n in v["nodes"][:3]] for v in found if v["impact"] in ("serious", "critical")}
+    assert not bad
