@@ -42,6 +42,7 @@ lint: $(STAMP) ## check style, docstrings, types, and that no notebook holds out
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy t2vlearn
+	@$(BIN)/python tests/check_docstrings.py
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --keep-id --verify $(NOTEBOOKS))
 
 bench: $(STAMP) ## run the benchmarks one after the other

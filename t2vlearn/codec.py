@@ -108,7 +108,7 @@ class FrameCodec(nn.Module):
 
 
 def translate(x: Tensor, shift: Tensor) -> Tensor:
-    """x(p - shift), bilinear between cells and with the border's values beyond it: (b, c, h, w), shift (b, 2) in cells.
+    """y(p) = x(p - shift), bilinear between cells, with the border's values beyond it: (b, c, h, w), shift (b, 2) in cells.
 
     `shift` holds (right, down). Whole numbers move cells without mixing them.
     """
@@ -126,5 +126,5 @@ def _per_frame(function, clips: Tensor) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of images in [-1, 1]: 10 log10(2^2 / MSE), over all of x; inf where they are equal."""
+    """Peak signal-to-noise ratio in dB = 10 log10(2^2 / MSE) of images (...) in [-1, 1], over all of x; inf for equal ones."""
     return 10 * torch.log10(4 / (x - y).square().mean())

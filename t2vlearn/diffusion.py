@@ -24,7 +24,7 @@ PREDICTIONS = ("epsilon", "v", "x_0")
 
 
 def expand(level: Tensor, x: Tensor) -> Tensor:
-    """A number a clip (b,) or a frame (b, f), shaped to multiply x (b, c, ...) or (b, c, f, h, w)."""
+    """A number a clip (b,) or a frame (b, f) -> the same, shaped to multiply x (b, c, ...) or (b, c, f, h, w)."""
     if level.dim() == 2:
         return level[:, None, :, None, None]
     return level.view(-1, *[1] * (x.dim() - 1))

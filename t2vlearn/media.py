@@ -96,7 +96,11 @@ def _check_frames(frames: np.ndarray) -> np.ndarray:
 
 
 def enlarge(frames: np.ndarray, scale: int | None = None, at_least: int = 256) -> np.ndarray:
-    """Each pixel of (…, h, w, 3) as a square of `scale` × `scale`; by default the short side gets to `at_least`."""
+    """Each pixel of (…, h, w, 3) as a square of `scale` × `scale`; by default the short side gets to `at_least`.
+
+    Raises:
+        UserError: for a scale below 1.
+    """
     if scale is None:
         scale = math.ceil(at_least / min(frames.shape[-3:-1]))
     if scale < 1:

@@ -67,6 +67,9 @@ def show_clips(clips: np.ndarray | list[np.ndarray], titles: list[str] | None = 
     """Film strips one below the other: a title and every `every`-th frame of each clip (f, h, w, 3), with their numbers.
 
     A clip may be shorter than the others: key frames, say.
+
+    Raises:
+        ValueError: if there are not as many titles as clips.
     """
     style()
     titles = titles if titles is not None else [""] * len(clips)
@@ -121,6 +124,9 @@ def chooser(
         question: what is chosen: the group's legend.
         notes: a line under each clip.
         fps, width: as in `player`.
+
+    Raises:
+        ValueError: for lists of unlike length.
     """
     notes = [""] * len(clips) if notes is None else notes
     if not len(clips) == len(labels) == len(alts) == len(notes):

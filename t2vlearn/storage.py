@@ -18,7 +18,11 @@ FORMAT = 1  # another number means another architecture
 
 
 def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
-    """Write `state` as float16 and `config` with the weights' SHA-256; each file appears whole or not at all."""
+    """Write `state` as float16 and `config` with the weights' SHA-256; each file appears whole or not at all.
+
+    Raises:
+        UserError: for a folder that cannot be made or written to, or a full disk.
+    """
     half = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in state.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)

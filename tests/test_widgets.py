@@ -12,7 +12,7 @@ from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
 from t2vlearn.widgets import AttentionViewer, ClipSlider, ScheduleExplorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CLIPS = [np.full((3, 8, 16, 3), value, np.uint8) for value in (0, 120, 255)]
+CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
 
 
@@ -157,9 +157,9 @@ def test_the_explorer_says_what_its_dials_do(shown):
     page = shown(ScheduleExplorer(100))
     says = page.get_by_role("status")
     before = says.text_content()
-    page.get_by_label("Step").press("ArrowRight")
+    page.get_by_role("slider", name="Step").press("ArrowRight")
     assert says.text_content() != before and "At step 51" in says.text_content()
     page.get_by_label("Schedule").select_option("straight lines")
-    page.get_by_label("Step").press("End")
+    page.get_by_role("slider", name="Step").press("End")
     assert "0.000 of the signal, 1.000 of the noise" in says.text_content()
     assert "straight lines" in page.locator("svg").get_attribute("aria-label")

@@ -122,6 +122,9 @@ def sample_scene(index: int, split: str = "train", seed: int = 0) -> Scene:
     """Scene number `index` of a split's endless list; it depends on nothing but (seed, split, index).
 
     Splits: "train" and "heldout" hold one actor, "two_actors" two, each from the training combinations.
+
+    Raises:
+        ValueError: for another split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: choose from {', '.join(SPLITS)}")
