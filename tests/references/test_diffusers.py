@@ -79,7 +79,7 @@ def test_ddpm_steps(schedule, prediction):
 @every_schedule
 @every_prediction
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("steps", [7, 10, 30, 50, 250])
+@pytest.mark.parametrize("steps", [10, 50, 250])  # divisors: theirs takes t - T // steps for the next step
 def test_ddim_steps(schedule, prediction, eta, steps):
     model = ours(schedule, prediction, eta)
     scheduler = theirs("DDIMScheduler", schedule, prediction, timestep_spacing="trailing", set_alpha_to_one=True)
