@@ -159,7 +159,7 @@ def test_the_explorer_says_what_its_dials_do(shown):
     before = says.text_content()
     page.get_by_role("slider", name="Step").press("ArrowRight")
     assert says.text_content() != before and "At step 51" in says.text_content()
-    page.get_by_label("Schedule").select_option("straight lines")
+    page.get_by_label("Schedule", exact=True).select_option("straight lines")
     page.get_by_role("slider", name="Step").press("End")
     assert "0.000 of the signal, 1.000 of the noise" in says.text_content()
     assert "straight lines" in page.locator("svg").get_attribute("aria-label")
