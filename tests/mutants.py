@@ -77,7 +77,7 @@ MUTANTS = {
     ],
     "optim": [
         ("list(module.parameters()), 1 - d)", "list(module.parameters()), d)"),
-        ("self.updates += 1\n", ""),
+        ("        self.updates += 1\n", ""),
         ('alpha=group["momentum"]).flatten(1)', "alpha=0).flatten(1)"),
         ("0.2 * max(n, m) ** 0.5", "0.2 * min(n, m) ** 0.5"),
     ],
