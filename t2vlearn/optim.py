@@ -77,12 +77,14 @@ class Muon(torch.optim.Optimizer):
 def split_parameters(module: torch.nn.Module, keep_out: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
     """(weight matrices and convolutions for Muon, everything else for AdamW): embeddings, biases and norms stay out.
 
-    `keep_out` names further layers for AdamW, by parts of their parameters' names.
+    `keep_out` names further layers for AdamW, by parts of their parameters' names. What is frozen is in neither.
     """
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, torch.nn.Embedding)}
     for name, p in module.named_parameters():
+        if not p.requires_grad:
+            continue
         hidden = p.dim() >= 2 and id(p) not in embeddings and name.endswith("weight")
         (matrices if hidden and not any(part in name for part in keep_out) else others).append(p)
     return matrices, others

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.diffusion import correlate
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.world import Scene, render, sample_scene, sample_scenes
 
@@ -40,7 +41,7 @@ class TrainConfig:
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     batch: tuple[int, int, int] = (64, 32, 8)
-    share: tuple[float, float, float] = (0.1, 0.62, 0.28)
+    share: tuple[float, float, float] = (0.08, 0.72, 0.2)
     muon_lr: float = 3e-3
     adamw_lr: float = 2e-3
     ema_decay: float = 0.999
@@ -48,7 +49,7 @@ class TrainConfig:
     caption_dropout: float = 0.1
     chinese_share: float = 0.4
     two_actor_share: float = 0.1
-    mixed_levels: float = 0.5
+    mixed_levels: float = 0.25
     sheet_every: float = 0.2
 
 
@@ -77,12 +78,23 @@ class Task(nn.Module):
 
 
 class CodecTask(Task):
-    """Stage 1: frames -> the codec's loss."""
+    """Stage 1: frames -> the codec's loss.
+
+    With a frozen encoder the decoder alone goes on learning: frames stay where they are, and the noise on the latents goes
+    from none up to the usual, since what the denoisers deliver in the end is nearly clean.
+    """
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__()
         self.codec = pipe.visual_encoder.codec
         self.batch_size, self.seed, self.pipe_config = config.batch[0], seed, pipe.config
+        self.frozen = not any(parameter.requires_grad for parameter in self.codec.encoder.parameters())
+
+    def train(self, mode: bool = True) -> CodecTask:
+        """As ever, but the statistics of frozen latents stay as they are."""
+        super().train(mode)
+        self.codec.normalise.train(mode and not self.frozen)
+        return self
 
     def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
         """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
@@ -95,6 +107,8 @@ class CodecTask(Task):
         noise = _normal((len(frames), c.latent_channels, c.size // c.down, c.size // c.down), rng)
         # Half of the frames stay where they are, the others move by up to a latent cell.
         shift = rng.integers(-c.down, c.down + 1, (len(frames), 2)) * (rng.random((len(frames), 1)) < 0.5)
+        if self.frozen:
+            noise, shift = noise * torch.from_numpy(rng.random((len(frames), 1, 1, 1), np.float32)), 0 * shift
         frames = frames.contiguous(memory_format=torch.channels_last)
         return frames, noise.to(device), torch.from_numpy(shift.astype(np.float32)).to(device)
 
@@ -107,6 +121,7 @@ class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
 
     stage: str
+    noise_correlation = 0.0
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__()
@@ -143,7 +158,9 @@ class _DenoiserTask(Task):
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
-        return latents, ids, mask, self.known(rng, n).to(device), tau, _normal(latents.shape, rng).to(device)
+        known = self.known(rng, n).to(device)
+        own, shared = _normal(latents.shape, rng), _normal(latents[:, :, :1].shape, rng)
+        return latents, ids, mask, known, tau, correlate(own, shared, self.noise_correlation).to(device)
 
     def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:
         """Training scenes number `first` on, some with two actors."""
@@ -159,6 +176,7 @@ class KeyframeTask(_DenoiserTask):
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__(pipe, config, seed)
         self.text_encoder, self.denoiser = pipe.text_encoder, pipe.visual_encoder.denoiser
+        self.noise_correlation = pipe.config.noise_correlation
 
     def frame_numbers(self) -> list[int]:
         """The key frames."""

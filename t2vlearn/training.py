@@ -157,7 +157,7 @@ def train(
         progress: called after each step.
         checkpoint_minutes: time between checkpoints.
         weights: go on from these (a folder or a Hub id) instead of from nothing; another seed then gives clips that they
-            have not seen.
+            have not seen. Of the codec only the decoder goes on, for the denoisers know the encoder's latents.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
@@ -347,13 +347,15 @@ class _Run:
 
 
 def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
-    """The recipe's pipeline with given weights. Only what they do not depend on may differ: where the noise levels lie."""
+    """The recipe's pipeline with given weights. Only what they do not depend on may differ: noise and its levels."""
     source = TextToVideoPipeline.from_pretrained(weights)
     pipe = TextToVideoPipeline(**asdict(config.pipeline), info=source.info)
     own, wanted = asdict(source.config), asdict(pipe.config)
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
+    free = ("tau_mean", "shift", "noise_correlation")
+    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in free):
         raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
     pipe.load_state_dict(source.state_dict())
+    pipe.visual_encoder.codec.encoder.requires_grad_(False)
     return pipe
 
 

@@ -10,6 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention, TransformerBlock, attention, rotate
+from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.text import TextEncoder
 
 CLOSE = {"atol": 1e-12, "rtol": 1e-12}
 
@@ -128,17 +130,34 @@ def test_the_fused_path_is_the_written_out_one(qk_norm, masked):
     torch.testing.assert_close(layer(x, mask=mask), layer.to_out(out.transpose(1, 2).flatten(2)), **CLOSE)
 
 
-def test_the_layer_calls_torchs_fused_kernel():
-    class Calls(TorchFunctionMode):
-        seen: list = []
+class Calls(TorchFunctionMode):
+    """Every torch function that is called, by name."""
 
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            self.seen.append(function)
-            return function(*args, **(kwargs or {}))
+    def __init__(self):
+        super().__init__()
+        self.seen = []
 
-    with Calls() as calls:
-        MultiHeadAttention(24, 4)(torch.randn(2, 7, 24))
-    assert calls.seen.count(F.scaled_dot_product_attention) == 1
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen.append(function)
+        return function(*args, **(kwargs or {}))
+
+
+def test_layer_text_encoder_and_denoiser_attend_by_torchs_fused_kernel_alone():
+    """As many calls as attention layers, and no softmax beside them."""
+    layer, encoder = MultiHeadAttention(24, 4), TextEncoder(dim=24, depth=2, num_heads=2)
+    denoiser = SpaceTimeDenoiser(4, 8, dim=24, depth=3, num_heads=2, width=16, convs=2)
+    x, level, text = torch.randn(1, 4, 3, 8, 8), torch.rand(1, 3), Text(*encoder.encode(["a red star"]))
+    runs = [
+        (layer, 1, lambda: layer(torch.randn(2, 7, 24))),
+        (encoder, 2, lambda: encoder.encode(["a red star"])),
+        (denoiser, 3 + 2 + 2, lambda: denoiser(x, level, level, text)),  # blocks, text in every other one, time
+    ]
+    for network, layers, run in runs:
+        assert sum(isinstance(module, MultiHeadAttention) for module in network.modules()) == layers
+        with Calls() as calls:
+            run()
+        assert calls.seen.count(F.scaled_dot_product_attention) == layers
+        assert not {F.softmax, torch.softmax, torch.Tensor.softmax} & set(calls.seen)
 
 
 def test_qk_norm_divides_each_heads_queries_and_keys_by_their_root_mean_square():

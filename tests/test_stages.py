@@ -73,6 +73,16 @@ def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, num
         assert named and named.items() <= scene.attributes.items()
 
 
+def test_key_frames_learn_on_the_noise_that_they_are_drawn_from():
+    """Correlated between frames as the pipeline's; that of whole clips is not."""
+    for stage, rho in (("key frames", PipelineConfig().noise_correlation), ("video", 0.0)):
+        own = task(stage, batch=(4, 40, 40))
+        noise = torch.cat([own.batch(step, CPU)[5] for step in range(5)])  # 200 x 4 x 64 numbers a frame
+        between = torch.corrcoef(noise.transpose(0, 2).flatten(1))
+        torch.testing.assert_close(between, torch.full_like(between, rho).fill_diagonal_(1), atol=0.03, rtol=0)
+        assert float(noise.std()) == pytest.approx(1, abs=0.01)
+
+
 def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
     ids = task("key frames", caption_dropout=1.0).batch(0, CPU)[1]
     null = TextToVideoPipeline(**vars(SMALL)).text_encoder.tokenizer.token_to_id("[NULL]")
@@ -86,6 +96,19 @@ def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
         len(scene.actors) for scene in task("video", two_actor_share=0.25).scenes(np.random.default_rng(0), 800, 0)
     ]
     assert counts.count(2) / 800 == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 800) ** 0.5)
+
+
+def test_the_empty_caption_gets_gradient_from_training_batches():
+    """With every second caption dropped, the null token is trained by the very batches of a run; with none dropped, not."""
+    null = TextToVideoPipeline(**vars(SMALL)).text_encoder.tokenizer.token_to_id("[NULL]")
+    for share in (0.5, 0.0):
+        own = task("key frames", batch=(4, 8, 2), caption_dropout=share)
+        for parameter in own.denoiser.parameters():  # gates and outputs start at zero, where nothing is heard
+            torch.nn.init.normal_(parameter, std=0.1)
+        batch = own.batch(0, CPU)
+        own(*batch).backward()
+        gradient = float(own.text_encoder.embedding.weight.grad[null].norm())
+        assert (gradient > 1e-6) == (share > 0) == bool((batch[1] == null).any())
 
 
 def shares(stage, n=16000):

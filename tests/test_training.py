@@ -71,6 +71,21 @@ def test_a_run_can_go_on_from_weights_and_leave_stages_out(straight, tmp_path):
     assert pipe.info["after"] == f"steps {STEPS}, seed 0" and pipe.info["steps"] == 4
 
 
+def test_of_given_weights_only_the_codecs_decoder_goes_on(straight, tmp_path):
+    """The denoisers know the encoder's latents: neither its weights nor their statistics may move. It resumes exactly, too."""
+    before = TextToVideoPipeline.from_pretrained(straight[0]).state_dict()
+    config = replace(MICRO, share=(1.0, 0.0, 0.0))
+    out = train(config, tmp_path / "straight", steps=6, seed=1, weights=straight[0])
+    after = TextToVideoPipeline.from_pretrained(out).state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if name.startswith("visual_encoder.codec.decoder.")}
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "resumed", steps=6, seed=1, weights=straight[0], progress=stop_at("codec", 3))
+    again = train(config, tmp_path / "resumed", steps=6, seed=1, weights=straight[0], resume=True)
+    for name, value in TextToVideoPipeline.from_pretrained(again).state_dict().items():
+        assert torch.equal(value, after[name]), name
+
+
 def test_the_video_generator_starts_from_the_key_frames_denoiser(tmp_path):
     """With learning rates of zero it is still there at the end."""
     config = replace(MICRO, share=(0.0, 0.5, 0.5), muon_lr=0.0, adamw_lr=0.0)

@@ -9,7 +9,7 @@ import torch
 
 from t2vlearn import widgets
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
-from t2vlearn.widgets import AttentionViewer, ClipSlider, ScheduleExplorer
+from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, ScheduleExplorer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
@@ -45,7 +45,7 @@ def test_text_of_a_reader_cannot_end_the_script():
     "changes", [{"labels": ["one"]}, {"alts": ["a", "b"]}, {"notes": []}, {"alts": ["a", " ", "c"]}]
 )
 def test_every_clip_needs_its_words(changes):
-    with pytest.raises(ValueError, match="clips need as many|for those who cannot see"):
+    with pytest.raises(ValueError, match="the labels ask for|for those who cannot see"):
         slider(**changes)
 
 
@@ -96,6 +96,23 @@ def test_the_slider_follows_mouse_and_keys_and_plays(shown):
     assert output.text_content() == "white"
     page.get_by_role("button", name="Play").click()  # from the end it starts again
     page.wait_for_function("document.querySelector('output').textContent === 'white'")
+    assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+
+
+def test_a_grid_has_a_slider_for_each_axis_and_plays_along_the_last(shown):
+    axes = {"Guidance": ["1", "3"], "Steps": ["2", "5", "10"]}
+    names = [f"guidance {g}, steps {s}" for g in axes["Guidance"] for s in axes["Steps"]]
+    page = shown(ClipGrid(CLIPS * 2, axes, names, milliseconds=30))
+    picture, guidance, steps = page.locator("img"), *(page.get_by_role("slider", name=name) for name in axes)
+    assert picture.get_attribute("alt") == "guidance 1, steps 2"
+    steps.press("End")
+    guidance.press("ArrowRight")
+    assert picture.get_attribute("alt") == "guidance 3, steps 10"
+    assert (guidance.get_attribute("aria-valuetext"), steps.get_attribute("aria-valuetext")) == ("3", "10")
+    steps.press("Home")
+    assert picture.get_attribute("alt") == "guidance 3, steps 2"
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('img').alt === 'guidance 3, steps 10'")
     assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
 
 

@@ -7,7 +7,8 @@ it needs no kernel: a notebook's front end takes the widget, a page takes the HT
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -43,30 +44,28 @@ class Widget(anywidget.AnyWidget):
         return {**data, "text/html": self._static()}, metadata
 
 
-class ClipSlider(Widget):
-    """Clips of which one is shown at a time, by a slider, the arrow keys, or a button that runs through them.
+class ClipGrid(Widget):
+    """Clips of which one is shown at a time: a slider for each axis, the arrow keys, or a button that runs along the last axis.
 
     Args:
-        clips: each uint8 (f, h, w, 3).
-        labels: what the slider says at each clip.
+        clips: each uint8 (f, h, w, 3), in the order of the axes, the last fastest.
+        axes: {what is chosen: its labels}; as many clips as there are combinations.
         alts: what each clip shows, in words, for those who cannot see it.
-        question: what is chosen.
         notes: a line under each clip.
         fps: frames a second of each clip.
         width: of the picture in the page, in pixels.
         milliseconds: how long each clip stays while the button runs through them.
 
     Raises:
-        ValueError: for lists of unlike length, or an empty text in `alts`.
+        ValueError: for too many or too few clips or texts, or an empty text in `alts`.
     """
 
     _source = _HERE / "clip_slider.js"
     _esm = _source
     pictures: traitlets.List = traitlets.List().tag(sync=True, static=True)
-    labels: traitlets.List = traitlets.List().tag(sync=True, static=True)
+    axes: traitlets.List = traitlets.List().tag(sync=True, static=True)
     alts: traitlets.List = traitlets.List().tag(sync=True, static=True)
     notes: traitlets.List = traitlets.List().tag(sync=True, static=True)
-    question = traitlets.Unicode().tag(sync=True, static=True)
     width = traitlets.Int().tag(sync=True, static=True)
     height = traitlets.Int().tag(sync=True, static=True)
     milliseconds = traitlets.Int().tag(sync=True, static=True)
@@ -75,29 +74,51 @@ class ClipSlider(Widget):
     def __init__(
         self,
         clips: Sequence[np.ndarray],
-        labels: Sequence[str],
+        axes: Mapping[str, Sequence[str]],
         alts: Sequence[str],
-        question: str,
         notes: Sequence[str] | None = None,
         fps: float = 8,
         width: int = 256,
         milliseconds: int = 700,
     ):
         notes = [""] * len(clips) if notes is None else list(notes)
-        if not len(clips) == len(labels) == len(alts) == len(notes) > 0:
-            raise ValueError(f"{len(clips)} clips need as many labels, alts and notes, and at least one")
+        wanted = math.prod(len(labels) for labels in axes.values())
+        if not len(clips) == wanted == len(alts) == len(notes) > 0:
+            raise ValueError(
+                f"the labels ask for {wanted} clips, at least one, each with alt and note: there are {len(clips)} clips, "
+                f"{len(alts)} alts and {len(notes)} notes"
+            )
         if not all(alt.strip() for alt in alts):
             raise ValueError("say in `alts` what each clip shows, for those who cannot see it")
         super().__init__(
             pictures=[[data_uri(clip, fps), data_uri(clip[:1], fps)] for clip in clips],
-            labels=list(labels),
+            axes=[[question, list(labels)] for question, labels in axes.items()],
             alts=list(alts),
             notes=notes,
-            question=question,
             width=width,
             height=round(width * clips[0].shape[1] / clips[0].shape[2]),
             milliseconds=milliseconds,
         )
+
+
+class ClipSlider(ClipGrid):
+    """A `ClipGrid` of one axis: the `question`, and what the slider says at each clip, its `labels`.
+
+    Args:
+        clips: each uint8 (f, h, w, 3).
+        labels: one for each clip.
+        alts: as in `ClipGrid`.
+        question: what is chosen.
+        **options: `notes`, `fps`, `width` and `milliseconds` of `ClipGrid`.
+
+    Raises:
+        ValueError: as `ClipGrid`.
+    """
+
+    def __init__(
+        self, clips: Sequence[np.ndarray], labels: Sequence[str], alts: Sequence[str], question: str, **options
+    ):
+        super().__init__(clips, {question: labels}, alts, **options)
 
 
 class AttentionViewer(Widget):

@@ -5,6 +5,7 @@
 
 import functools
 import http.server
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -108,6 +109,40 @@ def test_choices_react_to_mouse_and_keyboard(opened, name):
         assert shown() == [i == 1 for i in range(n)]
         buttons.nth(1).press("ArrowRight")
         assert shown() == [i == 2 % n for i in range(n)]
+
+
+@each_page
+def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, name):
+    page, wrong = opened(name)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for widget in page.locator("article .t2v-widget").all():
+
+            def look(widget=widget):
+                return widget.evaluate("e => e.innerHTML + [...e.querySelectorAll('input, select')].map(i => i.value)")
+
+            for dial in widget.get_by_role("slider").all():
+                dial.press("Home")
+                before = look()
+                dial.press("ArrowRight")
+                assert look() != before
+                assert dial.get_attribute("aria-label") or dial.evaluate("e => e.labels.length")
+            buttons = widget.get_by_role("button").all()
+            assert widget.get_by_role("slider").count() or buttons
+            for button in buttons[-2:]:
+                before = look()
+                button.click()
+                assert look() != before or button.get_attribute("aria-pressed") == "true"
+            assert widget.bounding_box()["width"] <= width
+    assert not wrong
+
+
+@each_page
+def test_a_page_weighs_little(name):
+    """At most 3 MB with its own pictures; what all pages share (_static) is fetched once."""
+    text = (HTML / name).read_text(encoding="utf-8")
+    pictures = {HTML / "_images" / file for file in re.findall(r"_images/([\w.-]+)", text)}
+    assert len(text.encode()) + sum(picture.stat().st_size for picture in pictures) <= 3_000_000
 
 
 @each_page
