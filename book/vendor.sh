@@ -10,5 +10,12 @@ trap 'rm -rf "$work"' EXIT
 npm pack --silent --pack-destination "$work" mathjax@3.2.2 >/dev/null
 tar -xzf "$work"/mathjax-3.2.2.tgz -C "$work"
 install -D -m 644 -t _vendor/mathjax "$work"/package/es5/tex-svg.js "$work"/package/LICENSE
+rm -r "$work"/package
+
+# onnxruntime-web runs the model in the page, on one thread. (Its license, MIT, is named in package.json.)
+npm pack --silent --pack-destination "$work" onnxruntime-web@1.30.0 >/dev/null
+tar -xzf "$work"/onnxruntime-web-1.30.0.tgz -C "$work"
+install -D -m 644 -t _vendor/ort "$work"/package/package.json \
+  "$work"/package/dist/{ort.wasm.min.mjs,ort-wasm-simd-threaded.mjs,ort-wasm-simd-threaded.wasm}
 
 sha256sum --check --quiet vendor.sha256

@@ -1,4 +1,4 @@
-"""The command line: generate, train, evaluate, info.
+"""The command line: generate, train, evaluate, export, info.
 
 Nothing heavy is imported before a command needs it, so that help comes at once.
 """
@@ -346,6 +346,27 @@ def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(escape(name), escape(value))
     _console(error=False).print(table)
+
+
+export = typer.Typer(help="Write the model for runtimes without torch.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(export, name="export")
+
+
+@export.command(
+    epilog=_examples("t2vlearn export onnx out/onnx", "t2vlearn export onnx out/onnx --from runs/tiny --store float32")
+)
+def onnx(
+    folder: Annotated[Path, typer.Argument(help="Folder for the files; it is made.")],
+    weights: Annotated[str | None, typer.Option("--from", help=_WEIGHTS)] = None,
+    store: Annotated[str, typer.Option(help="Numbers in the files: int8 (a quarter of the size) or float32.")] = "int8",
+) -> None:
+    """Write ONNX files for text, key frames, video, decoder and judge, and manifest.json, which says how to use them."""
+    from t2vlearn.export import export_onnx
+
+    with _console().status("writing ONNX files ..."):
+        written = export_onnx(_load(weights), folder, store)
+    size = sum(path.stat().st_size for path in written.iterdir())
+    typer.echo(f"{written}: {len(list(written.iterdir()))} files, {size / 1e6:.1f} MB")
 
 
 @app.command(epilog=_examples("t2vlearn info", "t2vlearn info runs/tiny", "t2vlearn info --words"))

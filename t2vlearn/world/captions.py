@@ -294,6 +294,11 @@ def parse_prompt(text: str) -> dict[str, str]:
     return named
 
 
+def names() -> dict[str, tuple[str, str]]:
+    """Phrase -> (attribute, value): what `parse_prompt` looks for; ("", "") begins a noun phrase."""
+    return dict(_KEYS)
+
+
 def vocabulary() -> list[str]:
     """Every English word and every Chinese character that a caption can contain, sorted."""
     return sorted({word for words in _LANGUAGES.values() for text in words.texts for word in split_words(text)})

@@ -1,0 +1,285 @@
+// Type a prompt, watch the clip being made: the page's part. The model lives in worker.js.
+
+import { apng } from "./apng.js";
+import { pieces, Words } from "./words.js";
+
+const CHIPS = {
+  en: [
+    ["a red", "a blue", "a green", "a yellow", "a purple", "a brown"],
+    ["puppy", "kitten", "bird", "car", "star", "heart", "circle", "square", "triangle"],
+    ["moves to the left", "moves to the right", "jumps", "circles clockwise", "plays with a ball", "grows", "shrinks"],
+    ["in the park", "on the beach", "at night", "in the snow", "on a plain background"],
+  ],
+  zh: [
+    ["一只红色的", "一只蓝色的", "一只绿色的", "一只黄色的", "一只紫色的", "一只棕色的"],
+    ["小狗", "小猫", "小鸟"],
+    ["在公园里", "在海滩上", "在夜空下", "在雪地里"],
+    ["玩耍", "跳跃", "变大", "变小"],
+  ],
+};
+const GROUPS = { en: ["Colour", "Who", "What happens", "Where"], zh: ["颜色", "谁", "哪里", "做什么"] };
+const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) node.setAttribute(name, "");
+    else if (value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+const MISSING = "The model is not there. Check the connection, and reload the page.";
+const RUNTIME = 3.8e6; // bytes of onnxruntime-web as servers send it, compressed
+let count = 0;
+
+/**
+ * Puts a playground into a page.
+ * @param {HTMLElement} el
+ * @param {{model: string, runtime: string}} where addresses of the two folders
+ * @returns {() => void} ends it
+ */
+export function mount(el, where) {
+  const own = `t2v-live-${count++}`;
+  const prompt = make("input", { id: `${own}-prompt`, type: "text", autocomplete: "off", maxlength: 300, list: `${own}-words` });
+  const known = make("datalist", { id: `${own}-words` });
+  const start = make("button", { type: "submit" }, "Make the clip");
+  const stop = make("button", { type: "button", disabled: true }, "Stop");
+  const seed = make("input", { id: `${own}-seed`, type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0 });
+  const steps = make("select", { id: `${own}-steps` }, ...[5, 10, 20, 40].map((n) => make("option", { selected: n === 20 }, String(n))));
+  const guidance = make("input", { id: `${own}-guidance`, type: "number", min: 0, max: 10, step: 0.5, value: 3 });
+  const bar = make("progress", { "aria-label": "Progress", max: 1, value: 0, hidden: true });
+  const status = make("p", { role: "status" });
+  const unknown = make("p", { class: "t2v-live-unknown" });
+  const canvas = make("canvas", { width: 32, height: 32, role: "img", "aria-label": "No clip yet" });
+  const scrub = make("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step of the making", disabled: true });
+  const stage = make("output", {});
+  const save = make("a", { hidden: true, download: "clip.png" }, "Download the clip");
+  const link = make("a", { href: "#" }, "Link to this clip");
+  const language = make("button", { type: "button", "aria-pressed": "false" }, "中文");
+  const chips = make("div", {});
+  const field = (node, label) => make("label", { for: node.id }, `${label} `, node);
+  const form = make(
+    "form",
+    {},
+    make("label", { for: prompt.id }, "Prompt, in English or Chinese"),
+    make("div", { class: "t2v-live-row" }, prompt, start, stop),
+    known,
+    unknown,
+    make("details", {}, make("summary", {}, "Words to choose from"), language, chips),
+    make("div", { class: "t2v-live-row" }, field(seed, "Seed"), field(steps, "Steps"), field(guidance, "Guidance")),
+  );
+  el.classList.add("t2v-live");
+  el.replaceChildren(
+    form,
+    bar,
+    status,
+    canvas,
+    make("div", { class: "t2v-live-row" }, scrub, stage),
+    make("div", { class: "t2v-live-row" }, save, link),
+  );
+
+  // ---------------------------------------------------------------- what is shown
+
+  let shown = []; // one clip a step: [label, frames]
+  let timer = null;
+  function play(frames, words) {
+    clearInterval(timer);
+    const context = canvas.getContext("2d");
+    const side = Math.sqrt(frames[0].length / 4);
+    canvas.width = canvas.height = side;
+    let at = 0;
+    const draw = () => context.putImageData(new ImageData(frames[at++ % frames.length], side, side), 0, 0);
+    draw();
+    if (!quiet()) timer = setInterval(draw, 125);
+    canvas.setAttribute("aria-label", words);
+  }
+  function look(i) {
+    const [label, frames] = shown[i];
+    scrub.value = String(i);
+    scrub.setAttribute("aria-valuetext", label);
+    stage.textContent = label;
+    play(frames, `“${wish.prompt}”, ${label}`);
+  }
+  function add(label, frames) {
+    const following = Number(scrub.value) >= shown.length - 1;
+    shown.push([label, frames]);
+    scrub.max = String(shown.length - 1);
+    scrub.disabled = shown.length < 2;
+    if (following) look(shown.length - 1);
+  }
+  scrub.addEventListener("input", () => look(Number(scrub.value)));
+
+  // ---------------------------------------------------------------- prompt
+
+  let words = null;
+  let wish = null;
+  function settings() {
+    return {
+      prompt: prompt.value.trim(),
+      seed: Math.min(Math.max(Math.floor(Number(seed.value)) || 0, 0), 2 ** 32 - 1),
+      steps: Number(steps.value),
+      guidance: Math.min(Math.max(Number(guidance.value) || 0, 0), 10),
+    };
+  }
+  function settle() {
+    const now = settings();
+    link.href = `#${new URLSearchParams({ prompt: now.prompt, seed: now.seed, steps: now.steps, guidance: now.guidance })}`;
+    if (!words) return;
+    const strange = [...words.unknownWords(now.prompt)];
+    unknown.textContent = strange.length
+      ? `Not known: ${strange.map(([word, near]) => (near.length ? `${word} (${near.join(", ")}?)` : word)).join("; ")}.`
+      : "";
+    const head = now.prompt.match(/^(.*?)([\p{L}]*)$/u);
+    const begun = head[2].toLowerCase();
+    const fit = begun ? words.words.filter((word) => word.startsWith(begun) && word !== begun).slice(0, 12) : [];
+    known.replaceChildren(...fit.map((word) => make("option", { value: head[1] + word })));
+  }
+  function fill(parameters) {
+    if (!parameters.has("prompt")) return false;
+    prompt.value = parameters.get("prompt");
+    for (const [name, node] of Object.entries({ seed, steps, guidance })) {
+      if (parameters.has(name)) node.value = parameters.get(name);
+    }
+    if (!steps.value) steps.value = "20";
+    return true;
+  }
+  function showChips(tongue) {
+    const join = tongue === "en" ? " " : "";
+    chips.replaceChildren(
+      ...CHIPS[tongue].map((choices, i) =>
+        make(
+          "div",
+          { role: "group", "aria-label": GROUPS[tongue][i] },
+          ...choices.map((choice) => {
+            const chip = make("button", { type: "button", class: "t2v-live-chip" }, choice);
+            chip.addEventListener("click", () => {
+              prompt.value = prompt.value.trim() ? `${prompt.value.trim()}${join}${choice}` : choice;
+              settle();
+            });
+            return chip;
+          }),
+        ),
+      ),
+    );
+    language.setAttribute("aria-pressed", String(tongue === "zh"));
+  }
+  language.addEventListener("click", () => showChips(language.getAttribute("aria-pressed") === "true" ? "en" : "zh"));
+  for (const node of [prompt, seed, steps, guidance]) node.addEventListener("input", settle);
+
+  // ---------------------------------------------------------------- the worker
+
+  let worker = null;
+  let ready = null;
+  let here = false;
+  let number = 0;
+  let begun = 0;
+  function busy(yes) {
+    start.disabled = yes;
+    stop.disabled = !yes;
+    bar.hidden = !yes;
+  }
+  function fail(message) {
+    busy(false);
+    status.textContent = message;
+  }
+  function load() {
+    worker ??= new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    ready ??= new Promise((resolve, reject) => {
+      worker.addEventListener("message", ({ data }) => {
+        if (data.type === "progress") {
+          bar.value = data.done / data.total;
+          status.textContent = `Fetching the model: ${(data.done / 1e6).toFixed(1)} of ${(data.total / 1e6).toFixed(1)} MB`;
+        }
+        if (data.type === "ready") resolve();
+        if (data.type === "error" && data.id === undefined) reject(new Error(data.message));
+      });
+      worker.addEventListener("error", () => reject(new Error("This browser cannot run the model.")));
+      worker.addEventListener("message", hear);
+      worker.postMessage({ type: "load", ...where });
+    });
+    return ready;
+  }
+  function hear({ data }) {
+    if (data.id !== number) return;
+    if (data.type === "step") {
+      const both = 2 * wish.steps;
+      bar.value = ((data.stage === "video" ? wish.steps : 0) + data.step) / both;
+      if (data.frames) add(`${data.stage}, step ${data.step} of ${wish.steps}`, data.frames);
+    }
+    if (data.type === "clip") {
+      add("the clip", data.frames);
+      busy(false);
+      status.textContent = `${verdict(data.seen)} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
+      apng(data.frames, Math.sqrt(data.frames[0].length / 4)).then((blob) => {
+        URL.revokeObjectURL(save.href);
+        save.href = URL.createObjectURL(blob);
+        save.hidden = false;
+      });
+    }
+    if (data.type === "cancelled") fail("Stopped.");
+    if (data.type === "error") fail(data.message);
+  }
+  function verdict(seen) {
+    const asked = words.named(wish.prompt);
+    const said = Object.entries(asked)
+      .filter(([name]) => name in seen)
+      .map(([name, value]) => (seen[name] === value ? `${name} ${value} ✓` : `${name}: ${value} was asked for, the judge sees ${seen[name]}`));
+    return said.length ? `The judge: ${said.join(", ")}.` : `The judge sees a ${seen.size} ${seen.colour} ${seen.subject}, ${seen.place}.`;
+  }
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    wish = settings();
+    if (!pieces(wish.prompt).length) return fail("Write what the clip should show, such as “a puppy in the park”.");
+    busy(true);
+    try {
+      await described;
+      if (!words) return fail(MISSING);
+      const ids = words.tokenize(wish.prompt);
+      if (ids.every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
+      if (!here) status.textContent = "Fetching the model ...";
+      await load();
+      here = true;
+      shown = [];
+      scrub.value = "0";
+      save.hidden = true;
+      status.textContent = "Making the clip ...";
+      begun = performance.now();
+      worker.postMessage({ type: "generate", id: ++number, wish: { ...wish, prompt: ids, negative: [words.none] } });
+    } catch (error) {
+      fail(error.message);
+      end();
+    }
+  });
+  function end() {
+    worker?.terminate();
+    worker = ready = null;
+    here = false;
+  }
+  stop.addEventListener("click", () => {
+    if (here) return worker.postMessage({ type: "cancel" });
+    end();
+    fail("Stopped.");
+  });
+
+  showChips("en");
+  if (!fill(new URLSearchParams(location.hash.slice(1)))) prompt.value = "a brown puppy plays in the park";
+  settle();
+  const described = fetch(`${where.model}manifest.json`)
+    .then((answer) => answer.json())
+    .then((manifest) => {
+      words = new Words(manifest.tokenizer);
+      const bytes = Object.values(manifest.files).reduce((sum, entry) => sum + entry.bytes, RUNTIME);
+      status.textContent = `With the first clip the model is fetched, ${(bytes / 1e6).toFixed(0)} MB. It runs in this page; nothing is sent.`;
+      settle();
+    })
+    .catch(() => fail(MISSING));
+  const turn = () => fill(new URLSearchParams(location.hash.slice(1))) && settle();
+  addEventListener("hashchange", turn);
+  return () => {
+    removeEventListener("hashchange", turn);
+    clearInterval(timer);
+    end();
+  };
+}

@@ -1,0 +1,184 @@
+// From a prompt to a clip: the steps of `TextToVideoPipeline.__call__`, with the networks behind `run`.
+
+import { Normal } from "./random.js";
+
+/**
+ * @typedef {Object} Tensor
+ * @property {Float32Array|BigInt64Array|Uint8Array} data
+ * @property {number[]} dims
+ */
+/**
+ * @callback Run calls a network: its name and inputs by name, to its outputs by name
+ * @param {string} name
+ * @param {Object<string, Tensor>} inputs
+ * @returns {Promise<Object<string, Tensor>>}
+ */
+
+/**
+ * Noise levels from 1 to 0, shifted: tau <- s tau / (1 + (s - 1) tau).
+ * @param {number} steps
+ * @param {number} shift
+ */
+export function levels(steps, shift) {
+  return Array.from({ length: steps + 1 }, (_, i) => 1 - i / steps).map((tau) => (shift * tau) / (1 + (shift - 1) * tau));
+}
+
+/**
+ * What sampling starts from: `TextToVideoPipeline.initial_noise`.
+ * @param {Object} manifest
+ * @param {number} seed
+ */
+export function initialNoise(manifest, seed) {
+  const [c, h, w] = manifest.latents;
+  const k = manifest.keyframe_times.length;
+  const rho = manifest.noise_correlation;
+  const normal = new Normal(seed);
+  const frames = normal.draw(c * manifest.num_frames * h * w);
+  const keyframes = normal.draw(c * k * h * w);
+  const shared = normal.draw(c * h * w);
+  // epsilon_f <- sqrt(1 - rho) epsilon_f + sqrt(rho) epsilon_shared
+  const cells = h * w;
+  for (let i = 0; i < keyframes.length; i++) {
+    const channel = Math.floor(i / (k * cells));
+    keyframes[i] = Math.sqrt(1 - rho) * keyframes[i] + Math.sqrt(rho) * shared[channel * cells + (i % cells)];
+  }
+  return { frames, keyframes };
+}
+
+/**
+ * Encodes prompts as one batch.
+ * @param {Run} run
+ * @param {number[][]} rows token ids of each prompt
+ */
+export async function encode(run, rows) {
+  const length = Math.max(...rows.map((row) => row.length));
+  const ids = new BigInt64Array(rows.length * length);
+  rows.forEach((row, i) => row.forEach((id, j) => (ids[i * length + j] = BigInt(id))));
+  const mask = Uint8Array.from(ids, (id) => Number(id !== 0n));
+  const dims = [rows.length, length];
+  const { tokens, pooled } = await run("text", { ids: { data: ids, dims }, mask: { data: mask, dims } });
+  return { tokens, mask: { data: mask, dims }, pooled };
+}
+
+/**
+ * Walks from noise to data. x <- x_0 + (tau' / tau) (x - x_0) where a frame is not known.
+ * @param {(x: Tensor, tau: Tensor) => Promise<Tensor>} denoise
+ * @param {Tensor} x (1, c, f, h, w); clean where known
+ * @param {boolean[]} known
+ * @param {number[]} path noise levels
+ * @param {string} prediction "x_0" or "v"
+ * @param {(step: number, estimate: Tensor) => Promise<void>} onStep
+ */
+export async function walk(denoise, x, known, path, prediction, onStep) {
+  const [, c, f, h, w] = x.dims;
+  const cells = h * w;
+  const data = Float32Array.from(x.data);
+  for (let step = 0; step < path.length - 1; step++) {
+    const [tau, next] = [path[step], path[step + 1]];
+    const level = { data: Float32Array.from(known, (given) => (given ? 0 : tau)), dims: [1, f] };
+    const said = (await denoise({ data, dims: x.dims }, level)).data;
+    const estimate = Float32Array.from(data);
+    for (let i = 0; i < data.length; i++) {
+      if (known[Math.floor(i / cells) % f]) continue;
+      const clean = prediction === "x_0" ? said[i] : data[i] - tau * said[i];
+      estimate[i] = clean;
+      data[i] = clean + (next / tau) * (data[i] - clean);
+    }
+    await onStep(step + 1, { data: estimate, dims: [1, c, f, h, w] });
+  }
+  return { data, dims: x.dims };
+}
+
+/**
+ * @param {Run} run
+ * @param {Object} manifest
+ * @param {{prompt: number[], negative: number[], seed: number, steps: number, guidance: number}} wish token ids and numbers
+ * @param {(stage: string, step: number, estimate: Tensor) => Promise<void>} onStep
+ * @returns {Promise<Tensor>} latents (1, c, f, h, w)
+ */
+export async function generate(run, manifest, wish, onStep) {
+  const [c, h, w] = manifest.latents;
+  const [f, times] = [manifest.num_frames, manifest.keyframe_times];
+  const cells = h * w;
+  const path = levels(wish.steps, manifest.shift);
+  const noise = initialNoise(manifest, wish.seed);
+  const pair = await encode(run, [wish.prompt, wish.negative]);
+  const one = await encode(run, [wish.prompt]);
+
+  const none = new Uint8Array(times.length);
+  const keyframes = await walk(
+    async (x, tau) =>
+      (
+        await run("keyframes", {
+          x,
+          tau,
+          known: { data: none, dims: [1, times.length] },
+          ...pair,
+          scale: { data: Float32Array.of(wish.guidance), dims: [] },
+        })
+      ).prediction,
+    { data: noise.keyframes, dims: [1, c, times.length, h, w] },
+    times.map(() => false),
+    path,
+    manifest.prediction,
+    (step, estimate) => onStep("key frames", step, estimate),
+  );
+
+  const start = noise.frames;
+  for (let channel = 0; channel < c; channel++) {
+    times.forEach((time, k) => {
+      const from = (channel * times.length + k) * cells;
+      start.set(keyframes.data.subarray(from, from + cells), (channel * f + time) * cells);
+    });
+  }
+  const known = Array.from({ length: f }, (_, i) => times.includes(i));
+  const given = { data: Uint8Array.from(known, Number), dims: [1, f] };
+  return walk(
+    async (x, tau) => (await run("video", { x, tau, known: given, ...one })).prediction,
+    { data: start, dims: [1, c, f, h, w] },
+    known,
+    path,
+    manifest.prediction,
+    (step, estimate) => onStep("video", step, estimate),
+  );
+}
+
+/**
+ * What the judge sees of one actor: `Judge.read`.
+ * @param {Object} manifest
+ * @param {Object<string, Tensor>} answers
+ * @returns {Object<string, string>}
+ */
+export function reading(manifest, answers) {
+  const largest = (values) => values.indexOf(Math.max(...values));
+  const { attributes } = manifest;
+  const place = attributes.place[largest([...answers.place.data])];
+  const subject = largest([...answers.subject.data]);
+  const seen = { subject: attributes.subject[subject], place };
+  for (const name of ["colour", "size", "action"]) {
+    const n = attributes[name].length;
+    seen[name] = attributes[name][largest([...answers[name].data.subarray(subject * n, (subject + 1) * n)])];
+  }
+  return seen;
+}
+
+/**
+ * round(127.5 (clamp(x, -1, 1) + 1)), as pixels of a canvas.
+ * @param {Tensor} frames (1, 3, f, s, s)
+ * @returns {Uint8ClampedArray[]} a frame each, RGBA
+ */
+export function pixels(frames) {
+  const [, , f, h, w] = frames.dims;
+  const area = h * w;
+  return Array.from({ length: f }, (_, t) => {
+    const rgba = new Uint8ClampedArray(4 * area).fill(255);
+    for (let colour = 0; colour < 3; colour++) {
+      const from = (colour * f + t) * area;
+      for (let i = 0; i < area; i++) {
+        const value = Math.min(Math.max(frames.data[from + i], -1), 1);
+        rgba[4 * i + colour] = Math.round(127.5 * (value + 1));
+      }
+    }
+    return rgba;
+  });
+}

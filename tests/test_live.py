@@ -1,0 +1,261 @@
+"""The page's scripts against Python: tokens, noise, the whole way from a prompt to pixels, and what a reader can do wrong."""
+
+import functools
+import hashlib
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t2vlearn import TextToVideoPipeline, widgets
+from t2vlearn.world import parse_prompt, sample_scenes
+
+pytest.importorskip("onnx", reason="comes with the extra `export`")
+playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = ROOT / "book" / "_vendor" / "ort"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and RUNTIME.exists()), reason="needs Chromium and onnxruntime-web")
+PAGE = """<!doctype html><meta charset="utf-8"><title>live</title><main id="here"></main><script type="module">
+import { mount } from "./_live/playground.js";
+const folder = (name) => new URL(name, location.href).href;
+mount(document.getElementById("here"), { model: folder("./_live/model/"), runtime: folder("./ort/") });
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return TextToVideoPipeline.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pipe):
+    """A site under a sub-path: scripts, runtime, and the bundled weights in float32."""
+    from t2vlearn.export import export_onnx
+
+    root = tmp_path_factory.mktemp("site")
+    site = root / "sub" / "path"
+    shutil.copytree(Path(widgets.__file__).parent / "live", site / "_live")
+    shutil.copytree(RUNTIME, site / "ort")
+    export_onnx(pipe, site / "_live" / "model", "float32")
+    (site / "index.html").write_text(PAGE)
+    return root
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/sub/path/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    context = browser.new_context()
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    page.wait_for_function("document.querySelector('[role=status]')?.textContent.includes('MB')")
+    yield page
+    assert not errors
+    context.close()
+
+
+def in_modules(page, expression, value=None):
+    """What an expression gives that may use all of the scripts' functions, `manifest` and `value`."""
+    return page.evaluate(
+        f"""async (value) => {{
+            const here = new URL("./_live/", location.href).href;
+            const [words, random, sampler, images] = await Promise.all(
+                ["words", "random", "sampler", "apng"].map((name) => import(here + name + ".js")));
+            const manifest = await (await fetch(here + "model/manifest.json")).json();
+            return await ({expression});
+        }}""",
+        value,
+    )
+
+
+def make(page, prompt, seed=0, steps=5):
+    page.get_by_label("Prompt, in English or Chinese").fill(prompt)
+    page.get_by_label("Seed").fill(str(seed))
+    page.get_by_label("Steps", exact=True).select_option(str(steps))
+    page.get_by_role("button", name="Make the clip").click()
+
+
+def wait_for_clip(page):
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('judge')", timeout=120_000)
+
+
+def test_pieces_and_ids_are_those_of_the_tokenizer(page, pipe):
+    scenes = sample_scenes(500, "heldout", seed=3)
+    prompts = [str(s.caption(language, seed=i)) for i, s in enumerate(scenes) for language in ("en", "zh")]
+    prompts += [
+        "",
+        "  A  Turquoise pupy!! ",
+        "Ｆｕｌｌ　ｗｉｄｔｈ 一只🐶dog",
+        "don't re\u0000d a\u0301ccent ÉCLAIR",
+        "x" * 400,
+        "42 кошки ΣΑΣ",
+    ]
+    encoder = pipe.text_encoder
+    wanted = [[encoder.pieces(prompt), encoder.tokenize([prompt])[0][0].tolist()] for prompt in prompts]
+    got = in_modules(
+        page,
+        "value.map((p) => [words.pieces(p), new words.Words(manifest.tokenizer).tokenize(p)])",
+        prompts,
+    )
+    assert got == wanted
+
+
+def test_prompts_are_read_as_in_python(page):
+    scenes = [*sample_scenes(300, "heldout", seed=4), *sample_scenes(100, "two_actors", seed=4)]
+    prompts = [str(s.caption(language, seed=i)) for i, s in enumerate(scenes) for language in ("en", "zh")]
+    got = in_modules(page, "value.map((p) => new words.Words(manifest.tokenizer).named(p))", prompts)
+    assert got == [parse_prompt(prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 4294967295])
+def test_the_noise_of_a_seed_is_torchs(page, pipe, seed):
+    frames, keyframes = pipe.initial_noise([seed])
+    got = in_modules(
+        page,
+        "(({ frames, keyframes }) => [[...frames], [...keyframes]])(sampler.initialNoise(manifest, value))",
+        seed,
+    )
+    for ours, theirs in zip(got, (frames, keyframes), strict=True):
+        np.testing.assert_allclose(np.array(ours), theirs.flatten().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("prompt", ["a brown puppy plays in the park", "一辆蓝色的车在海滩上向右开"])
+def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, pipe, prompt):
+    make(page, prompt, seed=3)
+    wait_for_clip(page)
+    page.wait_for_selector("a[download]:visible")
+    picture = page.evaluate(
+        "async () => [...new Uint8Array(await (await fetch(document.querySelector('a[download]').href)).arrayBuffer())]"
+    )
+    import io
+
+    from PIL import Image, ImageSequence
+
+    frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(picture))))]
+    wanted = pipe(prompt, num_inference_steps=5, seed=3).frames[0].repeat(8, 1).repeat(8, 2)
+    assert np.abs(np.stack(frames).astype(int) - wanted).max() <= 1
+
+
+def test_the_scrubber_goes_through_the_steps_and_the_judge_speaks(page):
+    make(page, "a big red star jumps at night", steps=5)
+    wait_for_clip(page)
+    scrub = page.get_by_role("slider", name="Step of the making")
+    assert scrub.get_attribute("aria-valuetext") == "the clip"
+    scrub.press("Home")
+    assert scrub.get_attribute("aria-valuetext") == "key frames, step 1 of 5"
+    scrub.press("ArrowRight")
+    assert "step 2 of 5" in page.locator("canvas").get_attribute("aria-label")
+    assert "colour red ✓" in page.get_by_role("status").text_content()
+    make(page, "a blue car", seed=1)  # a second prompt, without fetching again
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').startsWith('“a blue car')")
+    wait_for_clip(page)
+
+
+def test_unknown_words_are_named_and_an_empty_prompt_is_refused(page):
+    box = page.get_by_label("Prompt, in English or Chinese")
+    box.fill("a turquoise pupy")
+    assert "pupy (puppy" in page.locator(".t2v-live-unknown").text_content()
+    page.get_by_role("button", name="Make the clip").click()
+    wait_for_clip(page)
+    box.fill("xyzzy")
+    page.get_by_role("button", name="Make the clip").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('No word')")
+    box.fill(" !? ")
+    page.get_by_role("button", name="Make the clip").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.startsWith('Write what')")
+
+
+def test_chips_write_a_prompt_in_either_language(page):
+    page.get_by_text("Words to choose from").click()
+    box = page.get_by_label("Prompt, in English or Chinese")
+    box.fill("")
+    for word in ("a red", "star", "jumps", "at night"):
+        page.get_by_role("button", name=word, exact=True).click()
+    assert box.input_value() == "a red star jumps at night"
+    page.get_by_role("button", name="中文").press("Enter")
+    box.fill("")
+    for word in ("一只红色的", "小狗", "在公园里", "玩耍"):
+        page.get_by_role("button", name=word, exact=True).click()
+    assert box.input_value() == "一只红色的小狗在公园里玩耍"
+
+
+def test_stop_ends_the_making_and_the_next_clip_begins_anew(page):
+    make(page, "a red car", steps=40)
+    page.wait_for_function(
+        "document.querySelector('canvas').getAttribute('aria-label').includes('step')", timeout=60_000
+    )
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent === 'Stopped.'")
+    make(page, "a red car", steps=5)
+    wait_for_clip(page)
+
+
+def test_a_link_holds_prompt_seed_and_settings(page, browser, address):
+    page.get_by_label("Prompt, in English or Chinese").fill("一颗红色的星星")
+    page.get_by_label("Seed").fill("12")
+    link = page.get_by_role("link", name="Link to this clip").get_attribute("href")
+    other = browser.new_page()
+    other.goto(address + link)
+    other.wait_for_function("document.querySelector('[role=status]')?.textContent.includes('MB')")
+    assert other.get_by_label("Prompt, in English or Chinese").input_value() == "一颗红色的星星"
+    assert other.get_by_label("Seed").input_value() == "12"
+    other.close()
+
+
+def test_once_fetched_it_works_without_a_connection_and_from_the_store(page):
+    make(page, "a red star")
+    wait_for_clip(page)
+    fetched = []
+    page.on("request", lambda request: fetched.append(request.url))
+    page.reload()
+    page.wait_for_function("document.querySelector('[role=status]')?.textContent.includes('MB')")
+    make(page, "a red star")
+    wait_for_clip(page)
+    assert not [url for url in fetched if ".onnx" in url]
+    page.context.set_offline(True)
+    make(page, "a blue star", seed=2)
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').startsWith('“a blue star')")
+    wait_for_clip(page)
+
+
+def test_a_damaged_file_is_named_and_the_page_stays_alive(page, folder):
+    model = folder / "sub" / "path" / "_live" / "model"
+    path = model / "video.onnx"
+    content = path.read_bytes()
+    manifest = json.loads((model / "manifest.json").read_text())
+    assert manifest["files"]["video.onnx"]["sha256"] == hashlib.sha256(content).hexdigest()
+    try:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        make(page, "a red star")
+        page.wait_for_function(
+            "document.querySelector('[role=status]').textContent.includes('video.onnx is damaged')", timeout=60_000
+        )
+    finally:
+        path.write_bytes(content)
+    make(page, "a red star")
+    wait_for_clip(page)
