@@ -30,19 +30,6 @@ def expand(level: Tensor, x: Tensor) -> Tensor:
     return level.view(-1, *[1] * (x.dim() - 1))
 
 
-def correlate(noise: Tensor, shared: Tensor, rho: float) -> Tensor:
-    """epsilon_f <- sqrt(1 - rho) epsilon_f + sqrt(rho) epsilon_shared: normal in each frame, correlated between frames.
-
-    The "mixed" noise of Ge et al. 2023, "Preserve Your Own Correlation: A Noise Prior for Video Diffusion Models".
-
-    Args:
-        noise: each frame's own, standard normal (b, c, f, h, w).
-        shared: the clip's, standard normal (b, c, 1, h, w).
-        rho: the correlation, 0 to 1.
-    """
-    return math.sqrt(1 - rho) * noise + math.sqrt(rho) * shared
-
-
 class DiffusionModel(ABC):
     """What both processes share: x_t = a(tau) x_0 + b(tau) epsilon, and what a network may predict of it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import warnings
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from t2vlearn.denoiser import Text, guided
+from t2vlearn.denoiser import Text
 from t2vlearn.errors import UserError
 from t2vlearn.judge import Judge
 from t2vlearn.pipeline import TextToVideoPipeline
@@ -49,8 +50,11 @@ class KeyframeStep(nn.Module):
 
     def forward(self, x, tau, known, tokens, mask, pooled, scale) -> Tensor:
         """The guided prediction."""
-        text, null = (Text(tokens[i : i + 1], mask[i : i + 1], pooled[i : i + 1]) for i in (0, 1))
-        return guided(self.denoiser, self.times.expand(1, -1), text, null, scale, known)(x, tau)
+        # Not by `guided`, which asks whether the scale is 1: a graph cannot ask.
+        x, tau, known = (torch.cat([value, value]) for value in (x, tau, known))
+        text, null = self.denoiser(x, tau, self.times.expand(2, -1), Text(tokens, mask, pooled), known).chunk(2)
+        # null + s (text - null)
+        return null + scale * (text - null)
 
 
 class VideoStep(nn.Module):
@@ -137,7 +141,7 @@ def export_onnx(
         pipe: the model.
         folder: is made; it appears whole or not at all, and replaces an earlier export.
         weights: "float32", or "int8": matrices and convolutions in eight bits, with one scale for each output
-            (`in_eight_bits`), a quarter of the size. All computing is in float32 either way.
+            (`in_eight_bits`), a quarter of the size.
         judge: the judge to export; default: the bundled one.
 
     Returns:
@@ -181,8 +185,9 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) ->
     """The module as a graph, for captions of any length; the decoder takes any number of frames."""
     length, frames = torch.export.Dim("length", min=1, max=MAX_TOKENS), torch.export.Dim("frames", min=1, max=256)
     free = {"ids": {1: length}, "mask": {1: length}, "tokens": {1: length}, "latents": {2: frames}}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter talks about itself
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter talks about itself
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
             kwargs=inputs,
@@ -192,13 +197,18 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) ->
             dynamo=True,
             verbose=False,
         )
-    return program.model_proto
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")  # where in the source it came from: a third of the file
+    del model.graph.value_info[:]
+    return model
 
 
 def in_eight_bits(model: onnx.ModelProto, smallest: int = 1024) -> None:
     """W ~ s W_8, in place: int8 W_8 = round(W / s) with s = max |W| / 127 for each output of a matrix or convolution.
 
-    The graph multiplies them out again (DequantizeLinear) and computes in float32. Weights of fewer than `smallest` numbers
+    The graph multiplies them out again (DequantizeLinear) and computes in float32, unless a runtime knows how to multiply in
+    eight bits. Weights of fewer than `smallest` numbers
     stay as they are, and so do those that are not plainly the weight of one kind of layer.
     """
     from onnx import helper, numpy_helper
@@ -256,7 +266,6 @@ def manifest(pipe: TextToVideoPipeline, folder: Path) -> dict:
         "size": c.size,
         "num_frames": c.num_frames,
         "keyframe_times": pipe.keyframe_times,
-        "noise_correlation": c.noise_correlation,
         "process": c.process,
         "prediction": c.prediction,
         "shift": c.shift,

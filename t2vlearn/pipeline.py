@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
-from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow, correlate
+from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow
 from t2vlearn.errors import UserError
 from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
 from t2vlearn.text import TextEncoder
@@ -41,13 +41,10 @@ class PipelineConfig:
         process: "rectified_flow" or "ddpm".
         prediction: what the denoisers say: "epsilon" (ddpm only), "v" or "x_0".
         tau_mean, shift: mean of the training levels and shift of the sampling levels of `RectifiedFlow`.
-        noise_correlation: rho of the noise that key frames are drawn from (`correlate`), 0 to 1. What a prompt leaves open,
-            such as a colour, is decided by the noise: frames that share it decide alike (benchmarks/LOG.md).
         words: the vocabulary; empty: that of the toy world.
 
     Raises:
-        ValueError: if latents do not divide into patches of 2 x 2 cells, for fewer than two key frames, an unknown process,
-            or a correlation outside 0 to 1.
+        ValueError: if latents do not divide into patches of 2 x 2 cells, for fewer than two key frames, or an unknown process.
     """
 
     size: int = 32
@@ -64,9 +61,8 @@ class PipelineConfig:
     text_depth: int = 3
     process: str = "rectified_flow"
     prediction: str = "x_0"
-    tau_mean: float = 1.6
+    tau_mean: float = 1.2
     shift: float = 1.0
-    noise_correlation: float = 0.8
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -76,8 +72,6 @@ class PipelineConfig:
             raise ValueError(f"between 2 and {self.num_frames} key frames are needed, not {self.num_keyframes}")
         if self.process not in ("rectified_flow", "ddpm"):
             raise ValueError(f"unknown process {self.process!r}: choose 'rectified_flow' or 'ddpm'")
-        if not 0 <= self.noise_correlation <= 1:
-            raise ValueError(f"the noise's correlation is {self.noise_correlation}: choose a number from 0 to 1")
 
     def diffusion(self) -> DiffusionModel:
         """The process that these weights are trained and sampled with."""
@@ -241,7 +235,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     def initial_noise(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What sampling starts from: standard normal (n, c, f, h, w) for the frames and (n, c, k, h, w) for the key frames.
 
-        A clip's noise depends on its own seed alone. That of its key frames is correlated: `PipelineConfig.noise_correlation`.
+        A clip's noise depends on its own seed alone.
 
         Raises:
             UserError: for a seed below 0 or from 2^63 up.
@@ -255,8 +249,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             shape = (c.latent_channels, frames, grid, grid)
             return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(self.device)
 
-        frames, own, shared = noise(c.num_frames), noise(c.num_keyframes), noise(1)
-        return frames, correlate(own, shared, c.noise_correlation)
+        return noise(c.num_frames), noise(c.num_keyframes)
 
     @property
     def device(self) -> torch.device:

@@ -347,12 +347,11 @@ class _Run:
 
 
 def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
-    """The recipe's pipeline with given weights. Only what they do not depend on may differ: noise and its levels."""
+    """The recipe's pipeline with given weights. Only what they do not depend on may differ: where the noise levels lie."""
     source = TextToVideoPipeline.from_pretrained(weights)
     pipe = TextToVideoPipeline(**asdict(config.pipeline), info=source.info)
     own, wanted = asdict(source.config), asdict(pipe.config)
-    free = ("tau_mean", "shift", "noise_correlation")
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in free):
+    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
         raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
     pipe.load_state_dict(source.state_dict())
     pipe.visual_encoder.codec.encoder.requires_grad_(False)

@@ -26,3 +26,21 @@ def tiny_pipeline():
         codec.normalise.running_mean.copy_(raw.mean((0, 2, 3)))
         codec.normalise.running_var.copy_(raw.var((0, 2, 3)))
     return pipe
+
+
+@pytest.fixture(scope="session")
+def tiny_judge():
+    """A judge with random weights."""
+    from t2vlearn.judge import Judge
+
+    torch.manual_seed(0)
+    return Judge(width=8, features=16).eval()
+
+
+@pytest.fixture(scope="session")
+def onnx_files(tmp_path_factory, tiny_pipeline, tiny_judge):
+    """Both as ONNX files in float32: tracing takes its time, so it is done once."""
+    pytest.importorskip("onnx", reason="comes with the extra `export`")
+    from t2vlearn.export import export_onnx
+
+    return export_onnx(tiny_pipeline, tmp_path_factory.mktemp("onnx") / "float32", "float32", tiny_judge)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from t2vlearn.diffusion import DDPM, RectifiedFlow, correlate, cosine_beta, expand, linear_beta, zero_terminal_snr
+from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, expand, linear_beta, zero_terminal_snr
 
 T = 1000
 CLOSE = {"atol": 1e-10, "rtol": 1e-10}
@@ -150,13 +150,6 @@ def test_a_level_spreads_over_what_it_belongs_to():
     assert expand(torch.ones(2), torch.ones(2, 3, 4, 5, 6)).shape == (2, 1, 1, 1, 1)
     assert expand(torch.ones(2), torch.ones(2, 3)).shape == (2, 1)
     assert expand(torch.ones(2, 4), torch.ones(2, 3, 4, 5, 6)).shape == (2, 1, 4, 1, 1)
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.8, 1.0])
-def test_correlated_noise_is_standard_normal_with_that_correlation_between_frames(rho):
-    noise = correlate(normal(20000, 1, 3, 1, 1, seed=1), normal(20000, 1, 1, 1, 1, seed=2), rho).view(-1, 3).numpy()
-    expected = np.full((3, 3), rho) + np.diag([1 - rho] * 3)
-    np.testing.assert_allclose(np.cov(noise.T), expected, atol=4 * math.sqrt(2 / 20000))
 
 
 # ------------------------------------------------------------------ what a network predicts

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2vlearn import TextToVideoPipeline, widgets
+from t2vlearn import widgets
 from t2vlearn.world import parse_prompt, sample_scenes
 
 pytest.importorskip("onnx", reason="comes with the extra `export`")
@@ -28,20 +28,13 @@ mount(document.getElementById("here"), { model: folder("./_live/model/"), runtim
 
 
 @pytest.fixture(scope="module")
-def pipe():
-    return TextToVideoPipeline.from_pretrained()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, pipe):
-    """A site under a sub-path: scripts, runtime, and the bundled weights in float32."""
-    from t2vlearn.export import export_onnx
-
+def folder(tmp_path_factory, onnx_files):
+    """A site under a sub-path: scripts, runtime, and a tiny model in float32."""
     root = tmp_path_factory.mktemp("site")
     site = root / "sub" / "path"
     shutil.copytree(Path(widgets.__file__).parent / "live", site / "_live")
     shutil.copytree(RUNTIME, site / "ort")
-    export_onnx(pipe, site / "_live" / "model", "float32")
+    shutil.copytree(onnx_files, site / "_live" / "model")
     (site / "index.html").write_text(PAGE)
     return root
 
@@ -101,10 +94,14 @@ def make(page, prompt, seed=0, steps=5):
 
 
 def wait_for_clip(page):
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('judge')", timeout=120_000)
+    """Until the clip is there, or something went wrong."""
+    page.wait_for_function(
+        "!/Making|Fetching/.test(document.querySelector('[role=status]').textContent)", timeout=120_000
+    )
+    assert "judge" in page.get_by_role("status").text_content()
 
 
-def test_pieces_and_ids_are_those_of_the_tokenizer(page, pipe):
+def test_pieces_and_ids_are_those_of_the_tokenizer(page, tiny_pipeline):
     scenes = sample_scenes(500, "heldout", seed=3)
     prompts = [str(s.caption(language, seed=i)) for i, s in enumerate(scenes) for language in ("en", "zh")]
     prompts += [
@@ -115,7 +112,7 @@ def test_pieces_and_ids_are_those_of_the_tokenizer(page, pipe):
         "x" * 400,
         "42 кошки ΣΑΣ",
     ]
-    encoder = pipe.text_encoder
+    encoder = tiny_pipeline.text_encoder
     wanted = [[encoder.pieces(prompt), encoder.tokenize([prompt])[0][0].tolist()] for prompt in prompts]
     got = in_modules(
         page,
@@ -133,8 +130,8 @@ def test_prompts_are_read_as_in_python(page):
 
 
 @pytest.mark.parametrize("seed", [0, 7, 4294967295])
-def test_the_noise_of_a_seed_is_torchs(page, pipe, seed):
-    frames, keyframes = pipe.initial_noise([seed])
+def test_the_noise_of_a_seed_is_torchs(page, tiny_pipeline, seed):
+    frames, keyframes = tiny_pipeline.initial_noise([seed])
     got = in_modules(
         page,
         "(({ frames, keyframes }) => [[...frames], [...keyframes]])(sampler.initialNoise(manifest, value))",
@@ -145,7 +142,7 @@ def test_the_noise_of_a_seed_is_torchs(page, pipe, seed):
 
 
 @pytest.mark.parametrize("prompt", ["a brown puppy plays in the park", "一辆蓝色的车在海滩上向右开"])
-def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, pipe, prompt):
+def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, tiny_pipeline, prompt):
     make(page, prompt, seed=3)
     wait_for_clip(page)
     page.wait_for_selector("a[download]:visible")
@@ -157,7 +154,7 @@ def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, pipe, prompt)
     from PIL import Image, ImageSequence
 
     frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(picture))))]
-    wanted = pipe(prompt, num_inference_steps=5, seed=3).frames[0].repeat(8, 1).repeat(8, 2)
+    wanted = tiny_pipeline(prompt, num_inference_steps=5, seed=3).frames[0].repeat(8, 1).repeat(8, 2)
     assert np.abs(np.stack(frames).astype(int) - wanted).max() <= 1
 
 
@@ -170,7 +167,7 @@ def test_the_scrubber_goes_through_the_steps_and_the_judge_speaks(page):
     assert scrub.get_attribute("aria-valuetext") == "key frames, step 1 of 5"
     scrub.press("ArrowRight")
     assert "step 2 of 5" in page.locator("canvas").get_attribute("aria-label")
-    assert "colour red ✓" in page.get_by_role("status").text_content()
+    assert "colour" in page.get_by_role("status").text_content()
     make(page, "a blue car", seed=1)  # a second prompt, without fetching again
     page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').startsWith('“a blue car')")
     wait_for_clip(page)

@@ -73,16 +73,6 @@ def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, num
         assert named and named.items() <= scene.attributes.items()
 
 
-def test_key_frames_learn_on_the_noise_that_they_are_drawn_from():
-    """Correlated between frames as the pipeline's; that of whole clips is not."""
-    for stage, rho in (("key frames", PipelineConfig().noise_correlation), ("video", 0.0)):
-        own = task(stage, batch=(4, 40, 40))
-        noise = torch.cat([own.batch(step, CPU)[5] for step in range(5)])  # 200 x 4 x 64 numbers a frame
-        between = torch.corrcoef(noise.transpose(0, 2).flatten(1))
-        torch.testing.assert_close(between, torch.full_like(between, rho).fill_diagonal_(1), atol=0.03, rtol=0)
-        assert float(noise.std()) == pytest.approx(1, abs=0.01)
-
-
 def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
     ids = task("key frames", caption_dropout=1.0).batch(0, CPU)[1]
     null = TextToVideoPipeline(**vars(SMALL)).text_encoder.tokenizer.token_to_id("[NULL]")

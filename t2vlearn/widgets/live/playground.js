@@ -54,12 +54,12 @@ export function mount(el, where) {
   const unknown = make("p", { class: "t2v-live-unknown" });
   const canvas = make("canvas", { width: 32, height: 32, role: "img", "aria-label": "No clip yet" });
   const scrub = make("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step of the making", disabled: true });
-  const stage = make("output", {});
+  const stage = make("span", {});
   const save = make("a", { hidden: true, download: "clip.png" }, "Download the clip");
   const link = make("a", { href: "#" }, "Link to this clip");
   const language = make("button", { type: "button", "aria-pressed": "false" }, "中文");
   const chips = make("div", {});
-  const field = (node, label) => make("label", { for: node.id }, `${label} `, node);
+  const field = (node, label) => make("span", {}, make("label", { for: node.id }, label), " ", node);
   const form = make(
     "form",
     {},

@@ -30,19 +30,9 @@ export function levels(steps, shift) {
  */
 export function initialNoise(manifest, seed) {
   const [c, h, w] = manifest.latents;
-  const k = manifest.keyframe_times.length;
-  const rho = manifest.noise_correlation;
   const normal = new Normal(seed);
   const frames = normal.draw(c * manifest.num_frames * h * w);
-  const keyframes = normal.draw(c * k * h * w);
-  const shared = normal.draw(c * h * w);
-  // epsilon_f <- sqrt(1 - rho) epsilon_f + sqrt(rho) epsilon_shared
-  const cells = h * w;
-  for (let i = 0; i < keyframes.length; i++) {
-    const channel = Math.floor(i / (k * cells));
-    keyframes[i] = Math.sqrt(1 - rho) * keyframes[i] + Math.sqrt(rho) * shared[channel * cells + (i % cells)];
-  }
-  return { frames, keyframes };
+  return { frames, keyframes: normal.draw(c * manifest.keyframe_times.length * h * w) };
 }
 
 /**
@@ -58,6 +48,12 @@ export async function encode(run, rows) {
   const dims = [rows.length, length];
   const { tokens, pooled } = await run("text", { ids: { data: ids, dims }, mask: { data: mask, dims } });
   return { tokens, mask: { data: mask, dims }, pooled };
+}
+
+/** The first of a batch. @param {Tensor} batch */
+function firstOf({ data, dims }) {
+  const [n, ...rest] = dims;
+  return { data: data.slice(0, data.length / n), dims: [1, ...rest] };
 }
 
 /**
@@ -103,7 +99,7 @@ export async function generate(run, manifest, wish, onStep) {
   const path = levels(wish.steps, manifest.shift);
   const noise = initialNoise(manifest, wish.seed);
   const pair = await encode(run, [wish.prompt, wish.negative]);
-  const one = await encode(run, [wish.prompt]);
+  const one = Object.fromEntries(Object.entries(pair).map(([name, part]) => [name, firstOf(part)]));
 
   const none = new Uint8Array(times.length);
   const keyframes = await walk(
