@@ -61,7 +61,8 @@ export async function apng(frames, side, scale = 8, fps = 8) {
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
         const from = 4 * (Math.floor(y / scale) * side + Math.floor(x / scale));
-        raw.set(frame.subarray(from, from + 3), y * (3 * size + 1) + 1 + 3 * x);
+        const to = y * (3 * size + 1) + 1 + 3 * x;
+        for (let colour = 0; colour < 3; colour++) raw[to + colour] = frame[from + colour];
       }
     }
     const data = await deflated(raw);

@@ -1,6 +1,5 @@
 // Type a prompt, watch the clip being made: the page's part. The model lives in worker.js.
 
-import { apng } from "./apng.js";
 import { pieces, Words } from "./words.js";
 
 const CHIPS = {
@@ -212,11 +211,9 @@ export function mount(el, where) {
       add("the clip", data.frames);
       busy(false);
       status.textContent = `${verdict(data.seen)} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
-      apng(data.frames, Math.sqrt(data.frames[0].length / 4)).then((blob) => {
-        URL.revokeObjectURL(save.href);
-        save.href = URL.createObjectURL(blob);
-        save.hidden = false;
-      });
+      URL.revokeObjectURL(save.href);
+      save.href = URL.createObjectURL(data.picture);
+      save.hidden = false;
     }
     if (data.type === "cancelled") fail("Stopped.");
     if (data.type === "error") fail(data.message);

@@ -3,8 +3,9 @@
 //
 // In:  {type: "load", model, runtime} addresses of the two folders; {type: "generate", id, wish}; {type: "cancel"}
 // Out: {type: "progress", done, total} bytes; {type: "ready", manifest}; {type: "step", id, stage, step, frames};
-//      {type: "clip", id, frames, seen}; {type: "cancelled", id}; {type: "error", id, message}
+//      {type: "clip", id, frames, seen, picture}; {type: "cancelled", id}; {type: "error", id, message}
 
+import { apng } from "./apng.js";
 import { generate, pixels, reading } from "./sampler.js";
 
 const KEPT = "t2vlearn-model";
@@ -92,7 +93,8 @@ async function make(id, wish) {
   });
   const { frames } = await run("decoder", { latents });
   const seen = reading(manifest, await run("judge", { frames: rounded(frames) }));
-  postMessage({ type: "clip", id, frames: pixels(frames), seen });
+  const shown = pixels(frames);
+  postMessage({ type: "clip", id, frames: shown, seen, picture: await apng(shown, manifest.size) });
 }
 
 /** The judge looks at what is shown: colours of 8 bits. */

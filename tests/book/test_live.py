@@ -16,7 +16,7 @@ from t2vlearn.world import parse_prompt, sample_scenes
 
 pytest.importorskip("onnx", reason="comes with the extra `export`")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and RUNTIME.exists()), reason="needs Chromium and onnxruntime-web")
@@ -156,6 +156,30 @@ def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, tiny_pipeline
     frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(picture))))]
     wanted = tiny_pipeline(prompt, num_inference_steps=5, seed=3).frames[0].repeat(8, 1).repeat(8, 2)
     assert np.abs(np.stack(frames).astype(int) - wanted).max() <= 1
+
+
+def test_the_page_stays_awake_while_clips_are_made(page):
+    """No task of the page's own thread takes 50 ms or more (the browser's measure of a long task), over two clips."""
+    page.evaluate(
+        "window.long = []; new PerformanceObserver((list) => long.push(...list.getEntries().map((e) => e.duration)))"
+        ".observe({ type: 'longtask' })"
+    )
+    for seed in (0, 1):
+        make(page, "a red car", seed=seed)
+        wait_for_clip(page)
+    assert page.evaluate("long") == []
+
+
+def test_memory_stays_steady(page):
+    """Twenty clips, one after the other: what the page holds after the last is what it held after the fifth."""
+    held = []
+    session = page.context.new_cdp_session(page)
+    for seed in range(20):
+        make(page, "a red car", seed=seed)
+        wait_for_clip(page)
+        session.send("HeapProfiler.collectGarbage")
+        held.append(page.evaluate("performance.memory.usedJSHeapSize"))
+    assert held[-1] < 1.2 * held[4]
 
 
 def test_the_scrubber_goes_through_the_steps_and_the_judge_speaks(page):
