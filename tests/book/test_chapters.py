@@ -161,7 +161,7 @@ def test_the_welcome_page_names_what_exists(package_names):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"`make (\w+)`", text)) <= set(targets)
     for page in re.findall(r"\{doc\}`[^<`]*<([^>]+)>`", text):
-        assert (ROOT / "book" / f"{page}.ipynb").is_file()
+        assert any((ROOT / "book" / f"{page}{suffix}").is_file() for suffix in (".ipynb", ".md"))
     listings = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert listings and all(names_in(listing) - {"pipe"} <= package_names for listing in listings)
 
