@@ -428,3 +428,15 @@ def test_info_lists_the_words():
 def test_usage_errors_have_exit_code_2(arguments):
     result = run(*arguments)
     assert result.exit_code == 2 and "Error: " in result.stderr
+
+
+# ------------------------------------------------------------------ export
+
+
+def test_export_refuses_a_folder_of_other_things(here, weights):
+    pytest.importorskip("onnx", reason="comes with the extra `export`")
+    (here / "mine").mkdir()
+    (here / "mine" / "diary.txt").write_text("dear diary")
+    assert_refused(run("export", "onnx", "mine", "--from", weights), "mine", "holds other files")
+    assert_refused(run("export", "onnx", "new", "--from", weights, "--store", "int4"), "float32 or int8", "int4")
+    assert sorted(path.name for path in (here / "mine").iterdir()) == ["diary.txt"] and not (here / "new").exists()
