@@ -79,8 +79,8 @@ class Task(nn.Module):
 class CodecTask(Task):
     """Stage 1: frames -> the codec's loss.
 
-    With a frozen encoder the decoder alone goes on learning: frames stay where they are, and the noise on the latents goes
-    from none up to the usual, since what the denoisers deliver in the end is nearly clean.
+    With a frozen encoder the decoder alone goes on learning, and the noise on the latents goes from none up to the usual,
+    since what the denoisers deliver in the end is nearly clean.
     """
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
@@ -107,7 +107,7 @@ class CodecTask(Task):
         # Half of the frames stay where they are, the others move by up to a latent cell.
         shift = rng.integers(-c.down, c.down + 1, (len(frames), 2)) * (rng.random((len(frames), 1)) < 0.5)
         if self.frozen:
-            noise, shift = noise * torch.from_numpy(rng.random((len(frames), 1, 1, 1), np.float32)), 0 * shift
+            noise = noise * torch.from_numpy(rng.random((len(frames), 1, 1, 1), np.float32))
         frames = frames.contiguous(memory_format=torch.channels_last)
         return frames, noise.to(device), torch.from_numpy(shift.astype(np.float32)).to(device)
 

@@ -1,6 +1,6 @@
 """How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
 
-    python benchmarks/recipes/bundled.py train      # 58, 70 and 8 minutes on two cores (resumes by itself)
+    python benchmarks/recipes/bundled.py train      # 58, 70 and 7 minutes on two cores (resumes by itself)
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
     python benchmarks/recipes/bundled.py score      # 1,000 clips of each split
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
@@ -27,7 +27,7 @@ from t2vlearn.training import CHECKPOINT, LOG, PRESETS, Progress, train
 
 FIRST, LONG, RUN = Path("runs/first"), Path("runs/bundled"), Path("runs/polished")
 RESULTS = Path("benchmarks/results")
-MINUTES, LONGER, LAST = 58, 70, 8
+MINUTES, LONGER, LAST = 58, 70, 7
 # The second run keeps the codec. What the first lacked was the direction of motion: left for right, clockwise for counter-
 # clockwise. That is settled where the frames are almost nothing but noise; any cleaner, and they show it themselves. So:
 # higher noise levels, and fewer clips in which one frame is cleaner than the others.
