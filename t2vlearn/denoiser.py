@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention
-from t2vlearn.diffusion import Denoise, DiffusionModel, expand
+from t2vlearn.diffusion import Denoise, DiffusionModel
 
 
 class Text(NamedTuple):
@@ -264,7 +264,7 @@ def training_loss(
     tau: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """One noised look at clean latents: x_t = a x_0 + b epsilon where not known, then E w |prediction - target|^2 there.
+    """One noised look at clean latents: x_t = a x_0 + b epsilon, then E w |prediction - target|^2 where not known.
 
     Args:
         denoiser: the network.
@@ -276,8 +276,8 @@ def training_loss(
         tau: each frame's noise level (b, f) or one for all (b, 1), in (0, 1].
         noise: epsilon, standard normal, as `latents`.
     """
-    levels = torch.where(known, 0.0, tau)
-    x_t = torch.where(expand(known, latents), latents, diffusion.add_noise(latents, noise, levels))
+    levels = torch.where(known, 0.0, tau)  # at level 0 a = 1 and b = 0: a given frame stays as it is
+    x_t = diffusion.add_noise(latents, noise, levels)
     prediction = denoiser(x_t, levels, times, text, known)
     return diffusion.loss(prediction, latents, noise, levels, known)
 

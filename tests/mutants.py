@@ -59,7 +59,6 @@ MUTANTS = {
             "conditional + scale * (unconditional - conditional)",
         ),
         ("torch.where(known, 0.0, tau)", "tau.expand(known.shape)"),
-        ("torch.where(expand(known, latents), latents,", "torch.where(expand(known, latents) & False, latents,"),
         ("tokens + self.position + time.unsqueeze(2)", "tokens + self.position"),
         ("text.tokens, text.mask)", "text.tokens)"),
         ('"(b f) c h w -> b (h w) f c"', '"(f b) c h w -> b (h w) f c"'),

@@ -185,6 +185,24 @@ def test_frames_carry_their_own_time_not_their_position(net):
     torch.testing.assert_close(shuffled, net(x, tau, times, text(), known())[:, :, order], **CLOSE)
 
 
+def test_tokens_carry_the_time_of_their_frame():
+    """Beside the condition and the rotary angles: with the convolutions deaf to the condition, only time moves the tokens."""
+    net = network()
+    deaf = [layer.modulation for layer in net.before] + [layer.time for layer in net.time_before]
+    for layer in deaf:
+        torch.nn.init.zeros_(layer.weight)
+    seen = []
+    handle = net.blocks[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    x, tau, times = inputs()
+    for now in (times, times / 2):
+        net(x, tau, now, text())
+    handle.remove()
+    codes = [net.time(sinusoidal(now, net.dim, max_period=100.0, scale=50.0)) for now in (times, times / 2)]
+    moved = (codes[0] - codes[1]).unsqueeze(2).expand_as(seen[0])
+    assert differ(codes[0], codes[1])
+    torch.testing.assert_close(seen[0] - seen[1], moved, **CLOSE)
+
+
 # ------------------------------------------------------------------ guidance
 
 
