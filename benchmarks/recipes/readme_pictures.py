@@ -18,7 +18,7 @@ PROMPTS = [
     "a brown puppy plays in the park",
     "一颗蓝色的星星在海滩上跳跃",
     "a red car drives to the left in the snow",
-    "a yellow bird flies to the right at night",
+    "a green heart grows at night",
 ]
 
 
