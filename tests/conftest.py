@@ -1,5 +1,10 @@
 """What several test files need: a real pipeline, small enough to be made and run in no time."""
 
+import functools
+import http.server
+import shutil
+import threading
+
 import pytest
 import torch
 
@@ -44,3 +49,44 @@ def onnx_files(tmp_path_factory, tiny_pipeline, tiny_judge):
     from t2vlearn.export import export_onnx
 
     return export_onnx(tiny_pipeline, tmp_path_factory.mktemp("onnx") / "float32", "float32", tiny_judge)
+
+
+# ------------------------------------------------------------------ a real browser
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each request."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def serve():
+    """A function that serves a folder for as long as the module's tests run, and gives its address."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(_Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window. For one module at a time: while it runs, it holds the event loop that notebooks need."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs Chromium")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=quiet)
+        yield running
+        running.close()

@@ -1,6 +1,5 @@
 """Widgets: what they hold in Python, and how the same script behaves in a real browser without a kernel."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from t2vlearn import widgets
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
 from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, ScheduleExplorer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
 
@@ -55,17 +53,6 @@ def test_weights_have_to_fit_the_words():
 
 
 # ------------------------------------------------------------------ in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

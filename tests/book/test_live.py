@@ -1,11 +1,8 @@
 """The page's scripts against Python: tokens, noise, the whole way from a prompt to pixels, and what a reader can do wrong."""
 
-import functools
 import hashlib
-import http.server
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,8 @@ import pytest
 from t2vlearn import widgets
 from t2vlearn.world import parse_prompt, sample_scenes
 
-pytest.importorskip("onnx", reason="comes with the extra `export`")
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and RUNTIME.exists()), reason="needs Chromium and onnxruntime-web")
 PAGE = """<!doctype html><meta charset="utf-8"><title>live</title><main id="here"></main><script type="module">
 import { mount } from "./_live/playground.js";
 const folder = (name) => new URL(name, location.href).href;
@@ -39,25 +32,9 @@ def folder(tmp_path_factory, onnx_files):
     return root
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def address(folder):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/sub/path/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield running
-        running.close()
+def address(serve, folder):
+    return serve(folder) + "sub/path/"
 
 
 @pytest.fixture

@@ -3,50 +3,24 @@
 `make book` builds the pages and `make pages` runs this; without pages or a browser it is skipped.
 """
 
-import functools
-import http.server
 import re
-import shutil
-import threading
 from pathlib import Path
 
 import pytest
 
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").glob("*.html"))
 #: Errors of the theme's own scripts, which harm nothing.
 KNOWN_ERRORS = ("THEBE_JS_URL",)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver comes with the extra `test`")
-pytestmark = pytest.mark.skipif(not (PAGES and CHROMIUM), reason="needs the pages of `make book`, and Chromium")
+pytestmark = pytest.mark.skipif(not PAGES, reason="needs the pages of `make book`")
 each_page = pytest.mark.parametrize("name", PAGES or ["none"])
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves the pages without a line for each request."""
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def site():
-    """Address of a server for the built pages, under a sub-path as on many hosts."""
-    handler = functools.partial(Quiet, directory=str(HTML.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/html/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
+def site(serve):
+    """Address of the built pages, under a sub-path as on many hosts."""
+    return serve(HTML.parent) + "html/"
 
 
 @pytest.fixture(params=["light", "dark"])
