@@ -219,7 +219,7 @@ def generate(
             seed=seed,
             image=given[0] if given is not None and image else None,
             continue_from=given if given is not None and continue_from else None,
-            callback=show,
+            callback=lambda stage, step, total, _: show(stage, step, total),
         )
     result.save(output)
     media.write_clips(sheet, result.keyframes)

@@ -253,15 +253,21 @@ def _output_axis(node, position: int) -> int:
 
 
 def manifest(pipe: TextToVideoPipeline, folder: Path) -> dict:
-    """What a caller needs beside the files: see the keys."""
-    c = pipe.config
+    """What a caller needs beside the files: `description`, and the files' sizes and checksums."""
     files = {path.name: path.read_bytes() for path in sorted(folder.glob("*.onnx"))}
-    return {
-        "format": FORMAT,
+    return description(pipe) | {
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         },
+    }
+
+
+def description(pipe: TextToVideoPipeline) -> dict:
+    """What one needs to know of a pipeline to use it without torch: see the keys."""
+    c = pipe.config
+    return {
+        "format": FORMAT,
         "latents": [c.latent_channels, c.size // c.down, c.size // c.down],
         "size": c.size,
         "num_frames": c.num_frames,

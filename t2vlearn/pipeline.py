@@ -152,7 +152,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         image: np.ndarray | None = None,
         keyframes: np.ndarray | dict[int, np.ndarray] | None = None,
         continue_from: np.ndarray | None = None,
-        callback: Callable[[str, int, int], None] | None = None,
+        callback: Callable[[str, int, int, Tensor], None] | None = None,
     ) -> Output:
         """Generate one clip a prompt.
 
@@ -166,7 +166,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             image: first frame, uint8 (h, w, 3).
             keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
             continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first.
-            callback: called as (stage, step, number of steps) with stage "key frames" or "video".
+            callback: called as (stage, step, number of steps, latents) with stage "key frames" or "video" and the present
+                estimate of the clean latents.
 
         Returns:
             `Output` with frames and key frames.
@@ -186,7 +187,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
 
         def report(stage: str):
-            return None if callback is None else lambda i, x: callback(stage, i, num_inference_steps)
+            return None if callback is None else lambda i, x: callback(stage, i, num_inference_steps, x)
 
         # 1. Key frames: from text alone, or around those that are given.
         latents, key_noise = self.initial_noise(seeds)

@@ -84,11 +84,19 @@ def test_a_batch_is_its_clips_made_one_by_one(pipe):
 
 
 def test_callbacks_count_the_steps_of_both_stages(pipe):
-    seen = []
-    make(pipe, steps=3, callback=lambda *event: seen.append(event))
+    seen, latents = [], []
+
+    def callback(*event):
+        seen.append(event[:3])
+        latents.append(event[3])
+
+    out = make(pipe, steps=3, callback=callback)
     assert seen == [(stage, i, 3) for stage in ("key frames", "video") for i in (1, 2, 3)]
+    assert [x.shape[2] for x in latents] == [4, 4, 4, 16, 16, 16]
+    decode = pipe.visual_encoder.codec.decode
+    assert np.array_equal(to_uint8(decode(latents[-1])), out.frames)  # the last estimate is the clip
     seen.clear()
-    make(pipe, steps=3, continue_from=CLIP, callback=lambda *event: seen.append(event))
+    make(pipe, steps=3, continue_from=CLIP, callback=callback)
     assert seen == [("video", i, 3) for i in (1, 2, 3)]
 
 

@@ -1,5 +1,8 @@
 """Widgets: what they hold in Python, and how the same script behaves in a real browser without a kernel."""
 
+import base64
+import queue
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import torch
 
 from t2vlearn import widgets
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
-from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, ScheduleExplorer
+from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, Playground, ScheduleExplorer
 
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
@@ -167,3 +170,90 @@ def test_the_explorer_says_what_its_dials_do(shown):
     page.get_by_role("slider", name="Step").press("End")
     assert "0.000 of the signal, 1.000 of the noise" in says.text_content()
     assert "straight lines" in page.locator("svg").get_attribute("aria-label")
+
+
+# ------------------------------------------------------------------ the playground of a notebook
+
+
+class Notebook:
+    """What a notebook's front end does for a widget: it runs the script and carries messages, here to and from a real page."""
+
+    def __init__(self, page, widget):
+        self.page, self.answers = page, queue.Queue()
+        widget.send = lambda content, buffers=None: self.answers.put((content, buffers or []))
+        page.expose_function("toKernel", widget._hear)
+        page.set_content("<main></main>")
+        page.evaluate(
+            """async ([script, state]) => {
+                const listeners = new Set();
+                window.fromKernel = (content, buffers) => {
+                    const views = buffers.map((b) => new DataView(Uint8Array.from(atob(b), (c) => c.charCodeAt(0)).buffer));
+                    for (const listener of listeners) listener(content, views);
+                };
+                const model = { get: (name) => state[name], send: (content) => toKernel(content),
+                    on: (_, listener) => listeners.add(listener), off: (_, listener) => listeners.delete(listener) };
+                const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+                (await import(url)).default.render({ model, el: document.querySelector("main") });
+            }""",
+            [widget._esm, {"prompt": widget.prompt, "manifest": widget.manifest}],
+        )
+
+    def until(self, said: str) -> None:
+        """Carry messages until the status line says so."""
+        end = time.monotonic() + 60
+        while said not in self.page.get_by_role("status").text_content():
+            assert time.monotonic() < end, self.page.get_by_role("status").text_content()
+            self.page.wait_for_timeout(10)
+            while not self.answers.empty():
+                content, buffers = self.answers.get()
+                self.page.evaluate(
+                    "(message) => fromKernel(...message)", [content, [base64.b64encode(b).decode() for b in buffers]]
+                )
+
+
+@pytest.fixture
+def notebook(browser, tiny_pipeline):
+    context = browser.new_context()
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield Notebook(page, Playground(tiny_pipeline, prompt="a red car"))
+    assert not errors
+    context.close()
+
+
+def test_in_a_notebook_the_kernel_makes_the_clip(notebook, tiny_pipeline):
+    page = notebook.page
+    notebook.until("kernel")
+    page.get_by_label("Steps", exact=True).select_option("5")
+    page.get_by_role("button", name="Make the clip").click()
+    notebook.until("The judge")
+    page.wait_for_timeout(200)  # the last frames are packed before they are shown
+    pixels = page.evaluate(
+        """async () => {
+            const file = await (await fetch(document.querySelector("a[download]").href)).blob();
+            const image = await createImageBitmap(file);
+            const ink = new OffscreenCanvas(image.width, image.height).getContext("2d");
+            ink.drawImage(image, 0, 0);
+            return [...ink.getImageData(0, 0, image.width, image.height).data];
+        }"""
+    )
+    wanted = tiny_pipeline("a red car", num_inference_steps=5, seed=0).frames[0, 0].repeat(8, 0).repeat(8, 1)
+    assert np.array_equal(np.array(pixels).reshape(256, 256, 4)[..., :3], wanted)
+    scrub = page.get_by_role("slider", name="Step of the making")
+    scrub.press("Home")
+    assert scrub.get_attribute("aria-valuetext") == "key frames, step 1 of 5"
+    assert not page.get_by_role("link", name="Link to this clip").is_visible()
+
+
+def test_the_kernel_hears_stop_and_answers_what_it_cannot_do(notebook):
+    page = notebook.page
+    page.get_by_label("Steps", exact=True).select_option("40")
+    page.get_by_role("button", name="Make the clip").click()
+    page.get_by_role("button", name="Stop").click()
+    notebook.until("Stopped.")
+    page.get_by_label("Steps", exact=True).select_option("5")
+    page.get_by_role("button", name="Make the clip").click()
+    notebook.until("The judge")
+    page.get_by_label("Prompt, in English or Chinese").fill("a " * 140)
+    page.get_by_role("button", name="Make the clip").click()
+    notebook.until("at most 48")

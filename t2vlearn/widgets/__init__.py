@@ -6,42 +6,18 @@ it needs no kernel: a notebook's front end takes the widget, a page takes the HT
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
-from pathlib import Path
 
-import anywidget
 import numpy as np
 import traitlets
 from torch import Tensor
 
 from t2vlearn.plots import data_uri
+from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.playground import Playground
 
-_HERE = Path(__file__).parent
-
-
-class Widget(anywidget.AnyWidget):
-    """A widget that also brings itself as HTML: state as JSON, and the script of its class, in the page itself."""
-
-    def _static(self) -> str:
-        state = {name: getattr(self, name) for name in self.trait_names(static=True)}
-        content = json.dumps(state, ensure_ascii=False).replace("</", "<\\/")
-        name = "widget-" + blake2b(content.encode(), digest_size=6).hexdigest()
-        script = type(self)._source.read_text(encoding="utf-8").split("export default")[0]
-        return (
-            f'<div id="{name}" class="t2v-widget"></div><script type="module">{script}\n'
-            f"const state = {content};\n"
-            "const set = (key, value) => { state[key] = value; };\n"
-            "const model = { get: (key) => state[key], set, on() {}, save_changes() {} };\n"
-            f'render({{ model, el: document.getElementById("{name}") }});</script>'
-        )
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/html": self._static()}, metadata
+__all__ = ["AttentionViewer", "ClipGrid", "ClipSlider", "Playground", "ScheduleExplorer"]
 
 
 class ClipGrid(Widget):
@@ -60,7 +36,7 @@ class ClipGrid(Widget):
         ValueError: for too many or too few clips or texts, or an empty text in `alts`.
     """
 
-    _source = _HERE / "clip_slider.js"
+    _source = HERE / "clip_slider.js"
     _esm = _source
     pictures: traitlets.List = traitlets.List().tag(sync=True, static=True)
     axes: traitlets.List = traitlets.List().tag(sync=True, static=True)
@@ -132,7 +108,7 @@ class AttentionViewer(Widget):
         ValueError: if `weights` do not fit the words.
     """
 
-    _source = _HERE / "attention_viewer.js"
+    _source = HERE / "attention_viewer.js"
     _esm = _source
     words: traitlets.List = traitlets.List().tag(sync=True, static=True)
     weights: traitlets.List = traitlets.List().tag(sync=True, static=True)
@@ -154,7 +130,7 @@ class ScheduleExplorer(Widget):
         steps: T.
     """
 
-    _source = _HERE / "schedule_explorer.js"
+    _source = HERE / "schedule_explorer.js"
     _esm = _source
     steps = traitlets.Int(1000).tag(sync=True, static=True)
 

@@ -14,9 +14,9 @@ from t2vlearn.world import parse_prompt, sample_scenes
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
 PAGE = """<!doctype html><meta charset="utf-8"><title>live</title><main id="here"></main><script type="module">
-import { mount } from "./_live/playground.js";
+import { inPage, mount } from "./_live/playground.js";
 const folder = (name) => new URL(name, location.href).href;
-mount(document.getElementById("here"), { model: folder("./_live/model/"), runtime: folder("./ort/") });
+mount(document.getElementById("here"), inPage({ model: folder("./_live/model/"), runtime: folder("./ort/") }));
 </script>"""
 
 

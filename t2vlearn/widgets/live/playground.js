@@ -1,4 +1,5 @@
-// Type a prompt, watch the clip being made: the page's part. The model lives in worker.js.
+// Type a prompt, watch the clip being made: what the reader sees. Where the model runs is the source's affair: in a worker
+// of this page (`inPage`), or in a notebook's kernel (../playground.js).
 
 import { pieces, Words } from "./words.js";
 
@@ -34,12 +35,41 @@ const RUNTIME = 3.8e6; // bytes of onnxruntime-web as servers send it, compresse
 let count = 0;
 
 /**
+ * Where a model runs: what is known of it, a line about it, something that hears and answers as worker.js does, and whether
+ * the page's address may hold a prompt.
+ * @typedef {{manifest: () => Promise<Object>, note: (manifest: Object) => string, connect: () => Worker, linked: boolean}} Source
+ */
+
+/**
+ * The model in a worker of this page.
+ * @param {{model: string, runtime: string}} folders their addresses
+ * @returns {Source}
+ */
+export function inPage({ model, runtime }) {
+  document.head.append(make("link", { rel: "stylesheet", href: new URL("./playground.css", import.meta.url) }));
+  return {
+    manifest: () => fetch(`${model}manifest.json`).then((answer) => answer.json()),
+    note(manifest) {
+      const bytes = Object.values(manifest.files).reduce((sum, entry) => sum + entry.bytes, RUNTIME);
+      return `With the first clip the model is fetched, ${(bytes / 1e6).toFixed(0)} MB. It runs in this page; nothing is sent.`;
+    },
+    connect() {
+      const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+      worker.postMessage({ type: "load", model, runtime });
+      return worker;
+    },
+    linked: true,
+  };
+}
+
+/**
  * Puts a playground into a page.
  * @param {HTMLElement} el
- * @param {{model: string, runtime: string}} where addresses of the two folders
+ * @param {Source} source
+ * @param {string} first the prompt that stands there at the beginning, unless the page's address has one
  * @returns {() => void} ends it
  */
-export function mount(el, where) {
+export function mount(el, source, first = "a brown puppy plays in the park") {
   const own = `t2v-live-${count++}`;
   const prompt = make("input", { id: `${own}-prompt`, type: "text", autocomplete: "off", maxlength: 300, list: `${own}-words` });
   const known = make("datalist", { id: `${own}-words` });
@@ -55,7 +85,7 @@ export function mount(el, where) {
   const scrub = make("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step of the making", disabled: true });
   const stage = make("span", {});
   const save = make("a", { hidden: true, download: "clip.png" }, "Download the clip");
-  const link = make("a", { href: "#" }, "Link to this clip");
+  const link = make("a", { href: "#", hidden: !source.linked }, "Link to this clip");
   const language = make("button", { type: "button", "aria-pressed": "false" }, "中文");
   const chips = make("div", {});
   const field = (node, label) => make("span", {}, make("label", { for: node.id }, label), " ", node);
@@ -136,13 +166,13 @@ export function mount(el, where) {
     known.replaceChildren(...fit.map((word) => make("option", { value: head[1] + word })));
   }
   function fill(parameters) {
-    if (!parameters.has("prompt")) return false;
+    if (!parameters.has("prompt")) return;
     prompt.value = parameters.get("prompt");
     for (const [name, node] of Object.entries({ seed, steps, guidance })) {
       if (parameters.has(name)) node.value = parameters.get(name);
     }
     if (!steps.value) steps.value = "20";
-    return true;
+    settle();
   }
   function showChips(tongue) {
     const join = tongue === "en" ? " " : "";
@@ -184,7 +214,7 @@ export function mount(el, where) {
     status.textContent = message;
   }
   function load() {
-    worker ??= new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    worker ??= source.connect();
     ready ??= new Promise((resolve, reject) => {
       worker.addEventListener("message", ({ data }) => {
         if (data.type === "progress") {
@@ -196,7 +226,6 @@ export function mount(el, where) {
       });
       worker.addEventListener("error", () => reject(new Error("This browser cannot run the model.")));
       worker.addEventListener("message", hear);
-      worker.postMessage({ type: "load", ...where });
     });
     return ready;
   }
@@ -233,8 +262,7 @@ export function mount(el, where) {
     try {
       await described;
       if (!words) return fail(MISSING);
-      const ids = words.tokenize(wish.prompt);
-      if (ids.every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
+      if (words.tokenize(wish.prompt).every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
       if (!here) status.textContent = "Fetching the model ...";
       await load();
       here = true;
@@ -243,7 +271,7 @@ export function mount(el, where) {
       save.hidden = true;
       status.textContent = "Making the clip ...";
       begun = performance.now();
-      worker.postMessage({ type: "generate", id: ++number, wish: { ...wish, prompt: ids, negative: [words.none] } });
+      worker.postMessage({ type: "generate", id: ++number, wish });
     } catch (error) {
       fail(error.message);
       end();
@@ -261,18 +289,18 @@ export function mount(el, where) {
   });
 
   showChips("en");
-  if (!fill(new URLSearchParams(location.hash.slice(1)))) prompt.value = "a brown puppy plays in the park";
+  const turn = () => source.linked && fill(new URLSearchParams(location.hash.slice(1)));
+  prompt.value = first;
+  turn();
   settle();
-  const described = fetch(`${where.model}manifest.json`)
-    .then((answer) => answer.json())
+  const described = source
+    .manifest()
     .then((manifest) => {
       words = new Words(manifest.tokenizer);
-      const bytes = Object.values(manifest.files).reduce((sum, entry) => sum + entry.bytes, RUNTIME);
-      status.textContent = `With the first clip the model is fetched, ${(bytes / 1e6).toFixed(0)} MB. It runs in this page; nothing is sent.`;
+      status.textContent = source.note(manifest);
       settle();
     })
     .catch(() => fail(MISSING));
-  const turn = () => fill(new URLSearchParams(location.hash.slice(1))) && settle();
   addEventListener("hashchange", turn);
   return () => {
     removeEventListener("hashchange", turn);

@@ -7,9 +7,10 @@
 
 import { apng } from "./apng.js";
 import { generate, pixels, reading } from "./sampler.js";
+import { Words } from "./words.js";
 
 const KEPT = "t2vlearn-model";
-let ort, manifest;
+let ort, manifest, words;
 const sessions = {};
 let cancelled = false;
 /** Lets messages in between two steps. */
@@ -57,6 +58,7 @@ async function load({ model, runtime }) {
   const described = answer?.ok ? answer : await store?.match(`${model}manifest.json`);
   if (!described) throw new Error("The model is not there. Check the connection, and try again.");
   manifest = await described.json();
+  words = new Words(manifest.tokenizer);
   const files = Object.entries(manifest.files);
   const total = files.reduce((sum, [, entry]) => sum + entry.bytes, 0);
   let done = 0;
@@ -84,7 +86,8 @@ class Cancelled extends Error {}
 
 async function make(id, wish) {
   cancelled = false;
-  const latents = await generate(run, manifest, wish, async (stage, step, estimate) => {
+  const tokens = { ...wish, prompt: words.tokenize(wish.prompt), negative: [words.none] };
+  const latents = await generate(run, manifest, tokens, async (stage, step, estimate) => {
     await breathe();
     if (cancelled) throw new Cancelled();
     const shown = stage === "key frames" || step === wish.steps || step % 4 === 0;

@@ -1,0 +1,43 @@
+"""What all widgets share: they bring their own HTML, for pages without a kernel."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+
+import anywidget
+
+HERE = Path(__file__).parent
+
+
+def script_json(value) -> str:
+    """JSON that may stand inside a script of a page."""
+    return json.dumps(value, ensure_ascii=False).replace("</", "<\\/")
+
+
+def name_of(content: str) -> str:
+    """An id for an element: the same content, the same id, in every build."""
+    return "widget-" + blake2b(content.encode(), digest_size=6).hexdigest()
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget that also brings itself as HTML: state as JSON, and the script of its class, in the page itself."""
+
+    def _static(self) -> str:
+        state = {name: getattr(self, name) for name in self.trait_names(static=True)}
+        content = script_json(state)
+        name = name_of(content)
+        script = type(self)._source.read_text(encoding="utf-8").split("export default")[0]
+        return (
+            f'<div id="{name}" class="t2v-widget"></div><script type="module">{script}\n'
+            f"const state = {content};\n"
+            "const set = (key, value) => { state[key] = value; };\n"
+            "const model = { get: (key) => state[key], set, on() {}, save_changes() {} };\n"
+            f'render({{ model, el: document.getElementById("{name}") }});</script>'
+        )
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self._static()}, metadata

@@ -1,0 +1,107 @@
+"""A prompt box with the model behind it: in a notebook that of the kernel, in a page of the book one in the reader's browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+
+import numpy as np
+import traitlets
+from torch import Tensor
+
+from t2vlearn.errors import UserError
+from t2vlearn.export import description
+from t2vlearn.judge import Judge
+from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
+from t2vlearn.widgets.base import HERE, Widget, name_of, script_json
+
+_IMPORT = re.compile(r"^import .*$", re.MULTILINE)
+
+
+class _Cancelled(Exception):
+    """The reader pressed Stop."""
+
+
+def _rgba(frames: np.ndarray) -> bytes:
+    """uint8 (f, h, w, 3) -> the bytes of (f, h, w, 4), as a canvas takes them."""
+    return np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1).tobytes()
+
+
+class Playground(Widget):
+    """Type a prompt, watch its clip being made, hear what the judge sees in it.
+
+    Messages are those of `live/worker.js`, with frames as one block of bytes. Clips are made in a thread of their own, so
+    that the kernel hears when the reader stops one.
+
+    Args:
+        pipe: what makes the clips; default: the bundled weights.
+        prompt: what stands in the box at the beginning.
+    """
+
+    _esm = "\n".join(
+        _IMPORT.sub("", (HERE / name).read_text(encoding="utf-8"))
+        for name in ("live/words.js", "live/apng.js", "live/playground.js", "playground.js")
+    )
+    _css = HERE / "live" / "playground.css"
+    prompt = traitlets.Unicode().tag(sync=True)
+    manifest: traitlets.Dict = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, pipe: TextToVideoPipeline | None = None, prompt: str = "a brown puppy plays in the park"):
+        self._pipe = pipe or TextToVideoPipeline.from_pretrained()
+        self._judge: Judge | None = None
+        self._stop, self._making = threading.Event(), threading.Lock()
+        super().__init__(prompt=prompt, manifest=description(self._pipe))
+        self.on_msg(lambda _, content, buffers: self._hear(content))
+
+    def _hear(self, content: dict) -> None:
+        if content["type"] == "load":
+            self.send({"type": "ready"})
+        elif content["type"] == "generate":
+            threading.Thread(target=self._make, args=(content["id"], content["wish"]), daemon=True).start()
+        elif content["type"] == "cancel":
+            self._stop.set()
+
+    def _make(self, number: int, wish: dict) -> None:
+        """One clip, with a message after each step whose pictures are shown."""
+
+        def show(stage: str, step: int, steps: int, latents: Tensor) -> None:
+            if self._stop.is_set():
+                raise _Cancelled
+            shown = stage == "key frames" or step == steps or step % 4 == 0
+            frames = to_uint8(self._pipe.visual_encoder.codec.decode(latents))[0] if shown else None
+            self.send(
+                {"type": "step", "id": number, "stage": stage, "step": step},
+                buffers=None if frames is None else [_rgba(frames)],
+            )
+
+        with self._making:
+            self._stop.clear()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the page itself names unknown words
+                    out = self._pipe(
+                        wish["prompt"],
+                        num_inference_steps=int(wish["steps"]),
+                        guidance_scale=float(wish["guidance"]),
+                        seed=int(wish["seed"]),
+                        callback=show,
+                    )
+                self._judge = self._judge or Judge.from_pretrained()
+                seen = self._judge.read(out.frames)[0]
+                self.send({"type": "clip", "id": number, "seen": seen}, buffers=[_rgba(out.frames[0])])
+            except _Cancelled:
+                self.send({"type": "cancelled", "id": number})
+            except UserError as error:
+                self.send({"type": "error", "id": number, "message": str(error)})
+
+    def _static(self) -> str:
+        """In a page of the book there is no kernel: the model that lies beside the pages runs in the browser."""
+        name = name_of(f"playground {self.prompt}")
+        return (
+            f'<div id="{name}"></div><script type="module">\n'
+            'import { inPage, mount } from "../_live/playground.js";\n'
+            "const here = (folder) => new URL(folder, location.href).href;\n"
+            'const source = inPage({ model: here("../_live/model/"), runtime: here("../ort/") });\n'
+            f'mount(document.getElementById("{name}"), source, {script_json(self.prompt)});</script>'
+        )
