@@ -1,4 +1,4 @@
-"""A prompt box with the model behind it: in a notebook that of the kernel, in a page of the book one in the reader's browser."""
+"""A prompt box with the model behind it: in a notebook that of the kernel, in a page of the book one in the browser."""
 
 from __future__ import annotations
 

@@ -111,6 +111,19 @@ def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, nam
     assert not wrong
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if "_live/playground.js" in (HTML / name).read_text(encoding="utf-8")] or ["none"]
+)
+def test_the_model_runs_in_every_page_that_has_a_playground(opened, name):
+    page, wrong = opened(name)
+    page.get_by_label("Steps", exact=True).select_option("5")
+    page.get_by_role("button", name="Make the clip").click()
+    page.wait_for_function(
+        "document.querySelector('.t2v-live [role=status]').textContent.includes('judge')", timeout=120_000
+    )
+    assert not wrong
+
+
 @each_page
 def test_a_page_weighs_little(name):
     """At most 3 MB with its own pictures; what all pages share (_static) is fetched once."""
