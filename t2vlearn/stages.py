@@ -1,7 +1,7 @@
 """The three stages of training: what each learns, and from which batches.
 
-Each step's scenes, captions, noise and noise levels follow from (seed, stage, step) alone. So a resumed run sees what an
-uninterrupted one would have seen, and no random state needs saving.
+Each step's scenes, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known whether single
+frames or clips are due. So a resumed run sees what an uninterrupted one would have seen, and no random state needs saving.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ class TrainConfig:
         max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
         chinese_share, two_actor_share: shares of the training clips.
+        images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
+            clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage.
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    batch: tuple[int, int, int] = (64, 32, 8)
+    batch: tuple[int, int, int] = (64, 32, 4)
     share: tuple[float, float, float] = (0.1, 0.62, 0.28)
     muon_lr: float = 3e-3
     adamw_lr: float = 2e-3
@@ -48,6 +50,7 @@ class TrainConfig:
     caption_dropout: float = 0.1
     chinese_share: float = 0.4
     two_actor_share: float = 0.1
+    images: float = 0.4
     mixed_levels: float = 0.5
     sheet_every: float = 0.2
 
@@ -67,12 +70,12 @@ def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
 
 
 class Task(nn.Module):
-    """One stage's networks and loss; `batch(step, device)` gives what `forward` takes."""
+    """One stage's networks and loss; `batch(step, device, fraction)` gives what `forward` takes."""
 
     batch_size: int
 
-    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
-        """The batch of a step."""
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
+        """The batch of a step; `fraction` of the stage is done."""
         raise NotImplementedError
 
 
@@ -95,7 +98,7 @@ class CodecTask(Task):
         self.codec.normalise.train(mode and not self.frozen)
         return self
 
-    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
         """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
         rng, c = generator_at(self.seed, "codec", step), self.pipe_config
         n = self.batch_size // 2
@@ -130,33 +133,39 @@ class _DenoiserTask(Task):
         self.keyframes = pipe.keyframe_times
         self.batch_size = config.batch[STAGES.index(self.stage)]
 
-    def frame_numbers(self) -> list[int]:
-        """Frames of the clip that this stage works on."""
+    def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
+        """Frames of the clip that a step works on."""
         raise NotImplementedError
 
     def known(self, rng: np.random.Generator, n: int) -> Tensor:
-        """Bool (n, f): which frames are given."""
+        """Bool (n, f): which frames are given, where a step works on all of the stage's frames."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def batch(self, step: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames and noise levels (b, f), noise."""
-        rng, n, c = generator_at(self.seed, self.stage, step), self.batch_size, self.pipe_config
-        first = step * n
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
+        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames and noise levels (b, f), noise, times (b, f)."""
+        rng, c = generator_at(self.seed, self.stage, step), self.pipe_config
+        numbers = self.frame_numbers(rng, fraction)
+        single = len(numbers) == 1
+        n = self.batch_size * (len(self.keyframes) if single else 1)
+        first = step * self.batch_size * len(self.keyframes)
         scenes = self.scenes(rng, n, first)
         captions = [
             "" if rng.random() < self.config.caption_dropout
             else scene.caption("zh" if rng.random() < self.config.chinese_share else "en", seed=int(rng.integers(2**31)))
             for scene in scenes
         ]  # fmt: skip
-        clips = render(scenes, c.num_frames, c.size, self.seed, self.frame_numbers(), device, start=first)
+        clips = render(scenes, c.num_frames, c.size, self.seed, numbers, device, start=first)
         latents = self.codec[0].encode(clips)
         ids, mask = self.tokenize(captions)
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
-        return latents, ids, mask, self.known(rng, n).to(device), tau, _normal(latents.shape, rng).to(device)
+        known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n)
+        noise = _normal(latents.shape, rng).to(device)
+        times = torch.tensor(numbers, device=device) / (c.num_frames - 1)
+        return latents, ids, mask, known.to(device), tau, noise, times.expand(n, -1)
 
     def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:
         """Training scenes number `first` on, some with two actors."""
@@ -173,9 +182,9 @@ class KeyframeTask(_DenoiserTask):
         super().__init__(pipe, config, seed)
         self.text_encoder, self.denoiser = pipe.text_encoder, pipe.visual_encoder.denoiser
 
-    def frame_numbers(self) -> list[int]:
-        """The key frames."""
-        return self.keyframes
+    def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
+        """One of the key frames at first, then all of them."""
+        return [int(rng.choice(self.keyframes))] if fraction < self.config.images else self.keyframes
 
     def known(self, rng: np.random.Generator, n: int) -> Tensor:
         """One clip in eight has its first key frame given, one in eight a random part of them."""
@@ -184,11 +193,9 @@ class KeyframeTask(_DenoiserTask):
         known[:, 0] |= torch.from_numpy((draw >= 0.125) & (draw < 0.25))
         return known & ~known.all(1, keepdim=True)
 
-    def forward(self, latents, ids, mask, known, tau, noise) -> Tensor:
+    def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
         """The denoising loss."""
         tokens, pooled = self.text_encoder(ids, mask)
-        times = torch.tensor(self.keyframes, device=latents.device) / (self.pipe_config.num_frames - 1)
-        times = times.expand(len(latents), -1)
         return training_loss(
             self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
         )
@@ -202,9 +209,9 @@ class VideoTask(_DenoiserTask):
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__(pipe, config, seed)
         self.text_encoder = [pipe.text_encoder]
-        self.denoiser, self.times = pipe.video_generator.denoiser, pipe.video_generator.times
+        self.denoiser = pipe.video_generator.denoiser
 
-    def frame_numbers(self) -> list[int]:
+    def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
         """All frames."""
         return list(range(self.pipe_config.num_frames))
 
@@ -220,11 +227,10 @@ class VideoTask(_DenoiserTask):
                 row[0], row[-1] = True, bool(rng.random() < 0.5)
         return known
 
-    def forward(self, latents, ids, mask, known, tau, noise) -> Tensor:
+    def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
         """The denoising loss."""
         with torch.no_grad():
             tokens, pooled = self.text_encoder[0](ids, mask)
-        times = self.times.expand(len(latents), -1)
         return training_loss(
             self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
         )

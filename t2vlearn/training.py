@@ -82,7 +82,7 @@ class StageRun:
             for group in optimiser.param_groups:
                 group["lr"] = lr * schedule(fraction, self.step)
         with self.accelerator.autocast():
-            loss = self.module(*self.task.batch(self.step, self.accelerator.device))
+            loss = self.module(*self.task.batch(self.step, self.accelerator.device, fraction))
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         for optimiser in self.optimisers:

@@ -61,16 +61,36 @@ def test_some_clips_have_frames_of_mixed_noise_levels(share, alike):
 @pytest.mark.parametrize(("stage", "numbers"), [("key frames", [0, 5, 10, 15]), ("video", list(range(16)))])
 def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, numbers):
     own = task(stage, batch=(4, 3, 3), two_actor_share=0.0, caption_dropout=0.0)
-    latents, ids, mask, known, tau, noise = own.batch(2, CPU)
-    scenes = sample_scenes(3, "train", 0, start=6)
-    clips = render(scenes, 16, 32, 0, start=6)[:, :, numbers]
+    latents, ids, mask, known, tau, noise, times = own.batch(2, CPU)
+    scenes = sample_scenes(3, "train", 0, start=24)  # room for four times as many in each step
+    clips = render(scenes, 16, 32, 0, start=24)[:, :, numbers]
     assert torch.equal(latents, own.codec[0].encode(clips)) and not latents.requires_grad
     assert known.shape == (3, len(numbers)) and noise.shape == latents.shape and (mask == (ids != 0)).all()
     assert tau.shape == known.shape and ((tau > 0) & (tau < 1)).all()
+    assert torch.equal(times, torch.tensor(numbers).expand(3, -1) / 15)
     encoder = TextToVideoPipeline(**vars(SMALL)).text_encoder
     for row, scene in zip(ids, scenes):
         named = parse_prompt(" ".join(encoder.tokenizer.id_to_token(i) for i in row[row > 0].tolist()))
         assert named and named.items() <= scene.attributes.items()
+
+
+def test_key_frames_begin_with_single_frames_of_four_times_as_many_clips():
+    own = task("key frames", batch=(4, 3, 3), two_actor_share=0.0, caption_dropout=0.0, images=0.25)
+    seen = set()
+    for step in range(30):
+        latents, ids, mask, known, tau, noise, times = own.batch(step, CPU, fraction=0.24)
+        assert (
+            latents.shape == noise.shape == (12, 4, 1, 8, 8) and not known.any() and known.shape == tau.shape == (12, 1)
+        )
+        number = round(float(times[0, 0]) * 15)
+        assert torch.equal(times, torch.full((12, 1), number / 15))
+        frames = render(sample_scenes(12, "train", 0, start=12 * step), 16, 32, 0, [number], start=12 * step)
+        assert torch.equal(latents, own.codec[0].encode(frames))
+        seen.add(number)
+    assert seen == {0, 5, 10, 15}
+    assert own(latents, ids, mask, known, tau, noise, times).isfinite()
+    assert own.batch(0, CPU, fraction=0.25)[0].shape == (3, 4, 4, 8, 8)
+    assert task("video", images=1.0).batch(0, CPU, fraction=0.0)[0].shape[2] == 16
 
 
 def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
