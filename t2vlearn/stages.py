@@ -27,8 +27,8 @@ class TrainConfig:
         pipeline: the networks' sizes.
         batch: clips a step in each stage (frames in the codec's).
         share: each stage's part of the time, or of the steps; zero leaves it out.
-        muon_lr: learning rate of the hidden matrices.
-        adamw_lr: learning rate of everything else.
+        muon_lr: learning rate of the hidden matrices in each stage.
+        adamw_lr: learning rate of everything else in each stage.
         ema_decay: d of the running average (`EMA`).
         max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
@@ -41,10 +41,10 @@ class TrainConfig:
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    batch: tuple[int, int, int] = (64, 32, 4)
+    batch: tuple[int, int, int] = (64, 16, 4)
     share: tuple[float, float, float] = (0.1, 0.62, 0.28)
-    muon_lr: float = 3e-3
-    adamw_lr: float = 2e-3
+    muon_lr: tuple[float, float, float] = (3e-3, 1.2e-3, 3e-3)
+    adamw_lr: tuple[float, float, float] = (2e-3, 1e-3, 2e-3)
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
     caption_dropout: float = 0.1
@@ -72,6 +72,7 @@ def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
 class Task(nn.Module):
     """One stage's networks and loss; `batch(step, device, fraction)` gives what `forward` takes."""
 
+    stage: str
     batch_size: int
 
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
@@ -85,6 +86,8 @@ class CodecTask(Task):
     With a frozen encoder the decoder alone goes on learning, and the noise on the latents goes from none up to the usual,
     since what the denoisers deliver in the end is nearly clean.
     """
+
+    stage = "codec"
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__()
@@ -121,8 +124,6 @@ class CodecTask(Task):
 
 class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
-
-    stage: str
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
         super().__init__()

@@ -69,9 +69,10 @@ class StageRun:
         self.accelerator, self.config, self.task = accelerator, config, task
         matrices, others = split_parameters(task)
         self.ema = EMA(task, config.ema_decay)
-        adamw = torch.optim.AdamW(others, lr=config.adamw_lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-        muon = Muon(matrices, lr=config.muon_lr)
-        self.base_lr = (config.muon_lr, config.adamw_lr)
+        number = STAGES.index(task.stage)
+        self.base_lr = (config.muon_lr[number], config.adamw_lr[number])
+        muon = Muon(matrices, lr=self.base_lr[0])
+        adamw = torch.optim.AdamW(others, lr=self.base_lr[1], betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
         self.step = 0
         self.seconds = 0.0

@@ -88,7 +88,7 @@ def test_of_given_weights_only_the_codecs_decoder_goes_on(straight, tmp_path):
 
 def test_the_video_generator_starts_from_the_key_frames_denoiser(tmp_path):
     """With learning rates of zero it is still there at the end."""
-    config = replace(MICRO, share=(0.0, 0.5, 0.5), muon_lr=0.0, adamw_lr=0.0)
+    config = replace(MICRO, share=(0.0, 0.5, 0.5), muon_lr=(0.0,) * 3, adamw_lr=(0.0,) * 3)
     pipe = TextToVideoPipeline.from_pretrained(train(config, tmp_path, steps=2))
     ours, theirs = pipe.video_generator.denoiser.state_dict(), pipe.visual_encoder.denoiser.state_dict()
     assert ours["position"].std() > 0.1 and all(torch.equal(ours[name], value) for name, value in theirs.items())
@@ -270,7 +270,7 @@ def test_a_run_that_cannot_be_is_refused(tmp_path, options, message):
         (MICRO, {"steps": STEPS + 1}),
         (MICRO, {"minutes": 1}),
         (MICRO, {"steps": STEPS, "seed": 1}),
-        (replace(MICRO, muon_lr=1.0), {"steps": STEPS}),
+        (replace(MICRO, muon_lr=(1.0,) * 3), {"steps": STEPS}),
         (replace(MICRO, pipeline=replace(SMALL, dim=32)), {"steps": STEPS}),
     ],
 )

@@ -28,13 +28,15 @@ from t2vlearn.training import CHECKPOINT, LOG, PRESETS, Progress, train
 FIRST, LONG, RUN = Path("runs/first"), Path("runs/bundled"), Path("runs/polished")
 RESULTS = Path("benchmarks/results")
 MINUTES, LONGER, LAST = 58, 70, 7
-# What the preset was at the time: no single frames at first, and twice the clips in a step of the video stage.
-FIRST_RECIPE = replace(PRESETS["tiny"], images=0.0, batch=(64, 32, 8))
+# What the preset was at the time: no single frames at first, larger steps, and twice the clips in each.
+FIRST_RECIPE = replace(
+    PRESETS["tiny"], images=0.0, batch=(64, 32, 8), muon_lr=(3e-3,) * 3, adamw_lr=(2e-3,) * 3
+)  # fmt: skip
 # The second run keeps the codec. What the first lacked was the direction of motion: left for right, clockwise for counter-
 # clockwise. That is settled where the frames are almost nothing but noise; any cleaner, and they show it themselves. So:
 # higher noise levels, and fewer clips in which one frame is cleaner than the others.
 SECOND = replace(
-    FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=2e-3, adamw_lr=1.4e-3,
+    FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=(2e-3,) * 3, adamw_lr=(1.4e-3,) * 3,
     mixed_levels=0.25,
 )  # fmt: skip
 # The third sharpens the decoder; the latents stay as they are.
