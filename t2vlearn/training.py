@@ -6,7 +6,6 @@ A run is resumed exactly: batches depend on (seed, stage, step) alone (`stages`)
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -19,11 +18,9 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from t2vlearn import media
+from t2vlearn import checkpoint, media
 from t2vlearn.errors import UserError
 from t2vlearn.optim import EMA, Muon, split_parameters
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
@@ -32,7 +29,6 @@ from t2vlearn.world import render, sample_scenes
 
 __all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
-CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 
 
@@ -221,7 +217,7 @@ class _Run:
                           **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
                           **({"after": _lineage(self.pipe.info)} if self.weights else {})}  # fmt: skip
         self.pipe.save_pretrained(self.out)
-        (self.out / CHECKPOINT).unlink(missing_ok=True)
+        checkpoint.remove(self.out)
         return self.out
 
     def _start_stage(self) -> StageRun:
@@ -251,9 +247,8 @@ class _Run:
             last = now
             self._report(name, stage, loss)
             if self.stop.is_set():
-                self._save(stage)
                 raise Interrupted(
-                    f"stopped; {self.out / CHECKPOINT} is written. To go on, run the same command with --resume"
+                    f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
                 )
             if now - saved > self.checkpoint_seconds:
                 self._save(stage)
@@ -296,7 +291,7 @@ class _Run:
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 
-    # ------------------------------------------------------------------ checkpoints: one safetensors file, no pickle
+    # ------------------------------------------------------------------ checkpoints
 
     def _recipe(self) -> str:
         return json.dumps(
@@ -304,47 +299,23 @@ class _Run:
             | ({"weights": str(self.weights)} if self.weights else {})
         )
 
-    def _save(self, stage: StageRun | None) -> None:
-        """Write everything that a resumed run needs; the file appears whole or not at all."""
+    def _save(self, stage: StageRun | None) -> Path:
         tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
         position: dict[str, float] = {"stage": self.stage_number, "sheets": self.sheets}
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
-        partial = self.out / f"{CHECKPOINT}.part"
-        try:
-            # Tensors that share memory (the task holds modules of the pipeline) are written once each.
-            save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial,
-                      {"recipe": self._recipe(), "position": json.dumps(position)})  # fmt: skip
-            os.replace(partial, self.out / CHECKPOINT)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise UserError(
-                f"cannot write the checkpoint in {self.out}: {error}; free some space or choose another folder"
-            ) from None
+        return checkpoint.write(self.out, tensors, self._recipe(), position)
 
     def _load(self) -> None:
-        path = self.out / CHECKPOINT
-        if not path.exists():
-            raise UserError(f"there is no {path} to resume from: leave --resume out")
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except SafetensorError as error:
-            raise UserError(f"{path} is damaged ({error}): leave --resume out to start again") from None
-        if metadata.get("recipe") != self._recipe():
-            raise UserError(
-                f"{path} is of another run (preset, length or seed differ): repeat its settings, or leave --resume out"
-            )
-        position = json.loads(metadata["position"])
-        self.stage_number, self.sheets = position["stage"], position["sheets"]
+        tensors, position = checkpoint.read(self.out, self._recipe())
+        self.stage_number, self.sheets = int(position["stage"]), int(position["sheets"])
         self.pipe.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("pipe.")})
         if "step" in position:
             self.stage = self._start_stage()
             self.stage.restore(tensors)
-            self.stage.step, self.stage.seconds = position["step"], position["seconds"]
-            self.stage.ema.updates = position["updates"]
+            self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
+            self.stage.ema.updates = int(position["updates"])
 
 
 def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import torch
 
+from t2vlearn import checkpoint
 from t2vlearn import judge as judging
 from t2vlearn import pipeline as pipelines
 from t2vlearn.evaluation import EVAL_SPLITS, evaluate
 from t2vlearn.judge import Judge, train_judge
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.training import CHECKPOINT, LOG, PRESETS, Progress, train
+from t2vlearn.training import LOG, PRESETS, Progress, train
 
 FIRST, LONG, RUN = Path("runs/first"), Path("runs/bundled"), Path("runs/polished")
 RESULTS = Path("benchmarks/results")
@@ -52,7 +53,7 @@ def show(now: Progress) -> None:
 def train_model() -> None:
     def run(config, out, minutes, seed, weights=None):
         if not (out / "model.safetensors").exists():
-            train(config, out, minutes, None, (out / CHECKPOINT).exists(), seed, show, weights=weights)
+            train(config, out, minutes, None, checkpoint.exists(out), seed, show, weights=weights)
 
     run(FIRST_RECIPE, FIRST, MINUTES, seed=0)
     run(SECOND, LONG, LONGER, seed=1, weights=FIRST)
