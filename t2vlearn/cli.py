@@ -8,22 +8,17 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from t2vlearn import terminal
 from t2vlearn.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
-    from rich.progress import TaskID
 
 
 class _Commands(TyperGroup):
@@ -33,17 +28,17 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            _say(f"Error: {error}", typer.colors.RED)
+            terminal.say(f"Error: {error}", typer.colors.RED)
             raise typer.Exit(2) from None
         except OSError as error:
             from t2vlearn.media import NO_ROOM
 
             if error.errno not in NO_ROOM:
                 raise
-            _say(f"Error: the disk is full ({error}): free some space or choose another disk", typer.colors.RED)
+            terminal.say(f"Error: the disk is full ({error}): free some space or choose another disk", typer.colors.RED)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
-            _say(str(stop) or "Stopped.", typer.colors.YELLOW)
+            terminal.say(str(stop) or "Stopped.", typer.colors.YELLOW)
             raise typer.Exit(130) from None
 
 
@@ -68,10 +63,6 @@ def main() -> None:
     app()
 
 
-def _say(line: str, colour: str) -> None:
-    typer.secho(" ".join(line.split()), fg=colour, err=True)
-
-
 def _examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)  # \b: keep these lines as they are
 
@@ -93,70 +84,14 @@ def _t2vlearn(
     pass
 
 
-def _console(error: bool = True) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=error, highlight=False)
-
-
-@contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: _say(f"Note: {message}", typer.colors.YELLOW)
-        yield
-
-
 def _check_seed(seed: int) -> int:
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed} is out of range: use a whole number from 0 up to {2**32 - 1}")
     return seed
 
 
-@contextmanager
-def _bars(lines: int = 0) -> Iterator[Callable]:
-    """Gives a function of (stage, done, total, facts) that shows a live bar a stage; the facts are the time left by default.
-
-    A log cannot show a bar: there, it prints as many lines a stage.
-    """
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    console = _console()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[facts]}"))
-    bars = Progress(*columns, console=console)
-    tasks: dict[str, TaskID] = {}
-    printed = 0
-    since = time.monotonic()
-
-    def show(stage: str, done: float, total: float, facts: str | None = None) -> None:
-        nonlocal printed, since
-        if stage not in tasks:
-            tasks[stage], printed = bars.add_task(stage, total=total, facts=""), 0
-        if facts is None:
-            facts = f"{_duration((time.monotonic() - since) * (total - done) / max(done, 1))} left"
-        bars.update(tasks[stage], completed=done, facts=facts)
-        if console.is_terminal:
-            bars.start()
-        elif int(lines * done / total) > printed:
-            printed = int(lines * done / total)
-            typer.echo(f"{stage} {done / total:4.0%}  {facts}", err=True)
-        if done == total:
-            since = time.monotonic()  # the next stage begins
-
-    try:
-        yield show
-    finally:
-        if console.is_terminal:
-            bars.stop()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {seconds:02} s"
-
-
 def _load(weights: str | None):
-    with _console().status("loading the weights"):
+    with terminal.console().status("loading the weights"):
         from t2vlearn.pipeline import TextToVideoPipeline
 
         return TextToVideoPipeline.from_pretrained(weights)
@@ -210,7 +145,7 @@ def generate(
     pipe = _load(weights)
     if given is not None:
         given = media.fit(given, pipe.config.size)
-    with _warnings_as_notes(), _bars() as show:
+    with terminal.warnings_as_notes(), terminal.bars() as show:
         result = pipe(
             prompts,
             num_inference_steps=steps,
@@ -249,7 +184,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         for key in asks:
             right = "[green]✓[/green]" if sees[key] == asks[key] else "[red]✗[/red]"
             table.add_row(key, asks[key], f"{sees[key]} ({sees['confidence'][key]:.0%})", right)
-        _console(error=False).print(table)
+        terminal.console(error=False).print(table)
 
 
 @app.command(
@@ -288,11 +223,11 @@ def train(
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors", suffixes=())
-    with _warnings_as_notes(), _bars(lines=100) as show:
+    with terminal.warnings_as_notes(), terminal.bars(lines=100) as show:
 
         def report(now: training.Progress) -> None:
             facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
-            show("training", now.fraction, 1.0, f"{facts}, {_duration(now.seconds_left)} left")
+            show("training", now.fraction, 1.0, f"{facts}, {terminal.duration(now.seconds_left)} left")
 
         folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, report, weights=weights)
     where = shlex.quote(str(folder))
@@ -327,7 +262,7 @@ def evaluate(
     if split not in evaluation.EVAL_SPLITS:
         raise UserError(f"there is no split {split!r}: choose from {', '.join(evaluation.EVAL_SPLITS)}")
     pipe = _load(weights)
-    with _warnings_as_notes(), _bars(lines=10) as show:
+    with terminal.warnings_as_notes(), terminal.bars(lines=10) as show:
         report = evaluation.evaluate(pipe, split, samples, seed, progress=show)
     if json:
         import json as json_format
@@ -335,17 +270,7 @@ def evaluate(
         with whole_file(json) as temporary:
             text = json_format.dumps(report.as_dict(), indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
-    _print_table(f"{split}, {samples} clips", report.table())
-
-
-def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left", show_header=False)
-    for name, value in rows:
-        table.add_row(escape(name), escape(value))
-    _console(error=False).print(table)
+    terminal.print_table(f"{split}, {samples} clips", report.table())
 
 
 export = typer.Typer(help="Write the model for runtimes without torch.", no_args_is_help=True, rich_markup_mode=None)
@@ -363,7 +288,7 @@ def onnx(
     """Write ONNX files for text, key frames, video, decoder and judge, and manifest.json, which says how to use them."""
     from t2vlearn.export import export_onnx
 
-    with _console().status("writing ONNX files ..."):
+    with terminal.console().status("writing ONNX files ..."):
         written = export_onnx(_load(weights), folder, store)
     size = sum(path.stat().st_size for path in written.iterdir())
     typer.echo(f"{written}: {len(list(written.iterdir()))} files, {size / 1e6:.1f} MB")
@@ -393,7 +318,7 @@ def info(
     rows.append(("device", str(next(pipe.parameters()).device)))
     rows.append(("known words", f"{len(vocabulary())} (t2vlearn info --words lists them)"))
     rows += [(name, str(value)) for name, value in pipe.info.items()]
-    _print_table("the bundled weights" if weights is None else weights, rows)
+    terminal.print_table("the bundled weights" if weights is None else weights, rows)
 
 
 if __name__ == "__main__":
