@@ -63,30 +63,44 @@ def show_clip(frames: np.ndarray, title: str | None = None, every: int = 1) -> F
     return show_clips([frames], [title or ""], every)
 
 
-def show_clips(clips: np.ndarray | list[np.ndarray], titles: list[str] | None = None, every: int = 1) -> Figure:
+def show_clips(
+    clips: np.ndarray | list[np.ndarray],
+    titles: list[str] | None = None,
+    every: int = 1,
+    numbers: Sequence[Sequence[object]] | None = None,
+) -> Figure:
     """Film strips one below the other: a title and every `every`-th frame of each clip (f, h, w, 3), with their numbers.
 
-    A clip may be shorter than the others: key frames, say.
+    Args:
+        clips: they may differ in length: key frames, say.
+        titles: one for each clip.
+        every: 1 shows all frames.
+        numbers: what stands under the frames of each clip, f of them; default: 0, 1, 2, ...
 
     Raises:
-        ValueError: if there are not as many titles as clips.
+        ValueError: if there are not as many titles as clips, or not as many numbers as frames.
     """
     style()
     titles = titles if titles is not None else [""] * len(clips)
+    numbers = numbers if numbers is not None else [range(len(clip)) for clip in clips]
     if len(titles) != len(clips):
         raise ValueError(f"{len(clips)} clips need as many titles, not {len(titles)}")
+    if [len(row) for row in numbers] != [len(clip) for clip in clips]:
+        raise ValueError(
+            f"frames {[len(clip) for clip in clips]} need as many numbers, not {[len(row) for row in numbers]}"
+        )
     columns = max(len(clip[::every]) for clip in clips)
     height, width = clips[0].shape[1:3]
     frame = max(8.0 / columns, 0.45)  # inches: below that, a number of 9 points fills its frame
     figure = plt.figure(figsize=(frame * columns, len(clips) * (frame * height / width + 0.5)))
     strips = figure.subfigures(len(clips), 1, squeeze=False)[:, 0]
-    for strip, clip, title in zip(strips, clips, titles):
+    for strip, clip, title, row in zip(strips, clips, titles, numbers):
         strip.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
         axes = strip.subplots(1, columns, squeeze=False, gridspec_kw={"wspace": 0.04})[0]
         for ax in axes:
             ax.set_axis_off()
-        for ax, number in zip(axes, range(0, len(clip), every)):
-            ax.imshow(clip[number])
+        for ax, picture, number in zip(axes, clip[::every], row[::every]):
+            ax.imshow(picture)
             ax.text(0.5, -0.04, str(number), transform=ax.transAxes, ha="center", va="top", fontsize=9, color=INK)
     plt.close(figure)  # a notebook shows what a cell returns; left open, it would show the figure twice
     return figure
@@ -143,7 +157,7 @@ def chooser(
         for i, label in enumerate(labels)
     )
     panels = "".join(
-        f'<div style="margin-top: 0.6em">{picture}<div>{html.escape(note)}</div></div>'
+        f'<div style="margin-top: 0.6em">{picture}<div style="margin-top: 0.4em">{html.escape(note)}</div></div>'
         for picture, note in zip(pictures, notes)
     )
     shown = ", ".join(
@@ -162,10 +176,12 @@ def _picture(frames: np.ndarray, alt: str, fps: float, width: int) -> str:
         raise ValueError("say in `alt` what the clip shows, for those who cannot see it")
     moving, still = (data_uri(f, fps) for f in (frames, frames[:1]))
     height = round(width * frames.shape[1] / frames.shape[2])
+    # A clip's few pixels stay sharp squares; a drawing, which is shown smaller than it is, must not lose rows of them.
+    scaling = "pixelated" if width > frames.shape[2] else "auto"
     return (
         f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">'
         f'<img src="{moving}" alt="{html.escape(alt, quote=True)}" width="{width}" height="{height}" '
-        'style="image-rendering: pixelated; max-width: 100%; height: auto"></picture>'
+        f'style="image-rendering: {scaling}; max-width: 100%; height: auto"></picture>'
     )
 
 

@@ -65,6 +65,22 @@ def test_strips_of_different_lengths_and_their_text_is_large_enough():
         assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_frames_may_bear_other_numbers():
+    with matplotlib.rc_context():
+        figure = plots.show_clips(
+            [clip(4), clip(6)], ["keys", "rest"], every=2, numbers=[[0, 5, 10, 15], range(20, 26)]
+        )
+        assert sorted(labels(figure)) == ["0", "10", "20", "22", "24", "keys", "rest"]
+        with pytest.raises(ValueError, match=r"frames \[4\] need as many numbers, not \[3\]"):
+            plots.show_clips([clip(4)], numbers=[range(3)])
+
+
+def test_pixels_stay_sharp_when_enlarged_and_none_is_lost_when_a_drawing_shrinks():
+    side = clip(2).shape[2]
+    assert "image-rendering: pixelated" in plots.player(clip(2), "a clip", width=8 * side).data
+    assert "image-rendering: auto" in plots.player(clip(2), "a drawing", width=side // 2).data
+
+
 def test_each_clip_needs_a_title():
     with pytest.raises(ValueError, match="2 clips need as many titles, not 1"):
         plots.show_clips([clip(4), clip(4)], ["one"])
@@ -97,7 +113,7 @@ def test_chooser_shows_the_first_clip_and_names_every_other():
     assert re.findall(r'<input type="radio" name="[\w-]+"( checked)?> (.*?)</label>', page) == [
         (" checked", "0"), ("", "&lt;1&gt;"), ("", "2"),
     ]  # fmt: skip
-    assert "<legend" in page and ">Which seed?</legend>" in page and "<div>a &amp; b</div>" in page
+    assert "<legend" in page and ">Which seed?</legend>" in page and ">a &amp; b</div>" in page
     moving = [iio.imread(base64.b64decode(data), extension=".webp", plugin="pillow", mode="RGB", index=...)
               for data in re.findall(r'<img src="data:image/webp;base64,([^"]+)"', page)]  # fmt: skip
     assert (np.stack(moving) == np.stack(clips)).all()

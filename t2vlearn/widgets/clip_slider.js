@@ -2,6 +2,8 @@
 // press play to run through the last axis. `pictures` holds [moving, still] pairs, the last axis fastest; the still first
 // frame is for readers whose system asks for less motion.
 
+const BUTTON =
+  "font: inherit; padding: 0.25em 0.7em; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 0.3em";
 const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function make(tag, attributes = {}, ...children) {
@@ -18,7 +20,7 @@ function render({ model, el }) {
   const place = (index) => sizes.map((size, k) => Math.floor(index / sizes.slice(k + 1).reduce((a, b) => a * b, 1)) % size);
   const index = (at) => at.reduce((sum, i, k) => sum * sizes[k] + i, 0);
 
-  const play = make("button", { type: "button", "aria-pressed": "false" }, "Play");
+  const play = make("button", { type: "button", "aria-pressed": "false", style: BUTTON }, "Play");
   const outputs = axes.map(() => make("output", { style: "font-weight: 600" }));
   const sliders = axes.map(([question, labels]) =>
     make("input", {
@@ -35,7 +37,7 @@ function render({ model, el }) {
     height: model.get("height"),
     style: "display: block; margin-top: 0.5em; image-rendering: pixelated; max-width: 100%; height: auto",
   });
-  const note = make("div");
+  const note = make("div", { style: "margin-top: 0.4em" });
   const row = "display: flex; gap: 0.8em; align-items: center; flex-wrap: wrap";
   el.replaceChildren(
     ...axes.flatMap(([question], k) => [

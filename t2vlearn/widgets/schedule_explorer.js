@@ -36,7 +36,7 @@ const KINDS = {
   cosine: { name: "cosine", dial: "offset s", min: 0.001, max: 0.1, step: 0.001, value: 0.008 },
   flow: { name: "straight lines", dial: "shift", min: 0.25, max: 6, step: 0.25, value: 1 },
 };
-const [W, H, LEFT, TOP] = [520, 240, 44, 12];
+const [W, H, LEFT, TOP] = [520, 240, 44, 28];
 
 function render({ model, el }) {
   const T = model.get("steps");
@@ -80,11 +80,11 @@ function render({ model, el }) {
       make("svg:line", { x1: x(t), x2: x(t), y1: TOP, y2: TOP + H, stroke: "#222222", "stroke-dasharray": "4 3" }),
       curve(both.map((v) => v[0]), "#0072B2"),
       curve(both.map((v) => v[1]), "#D55E00"),
-      text("signal", [LEFT + 10, TOP + 20], { fill: "#0072B2", "font-weight": "bold" }),
-      text("noise", [LEFT + 10, TOP + H - 10], { fill: "#B34700", "font-weight": "bold" }),
+      text("signal", [LEFT, TOP - 10], { fill: "#0072B2", "font-weight": "bold" }),
+      text("noise", [LEFT + 70, TOP - 10], { fill: "#B34700", "font-weight": "bold" }),
     );
     const snr = 2 * Math.log10(signal / noise);
-    says.textContent = `At step ${t}: ${signal.toFixed(3)} of the signal, ${noise.toFixed(3)} of the noise, signal-to-noise ratio 10^${Number.isFinite(snr) ? snr.toFixed(1) : "−∞"}.`;
+    says.textContent = `At step ${t}: ${signal.toFixed(3)} of the signal, ${noise.toFixed(3)} of the noise, log₁₀ of the signal-to-noise ratio ${Number.isFinite(snr) ? snr.toFixed(1).replace("-", "−") : "−∞"}.`;
     plot.setAttribute("aria-label", `Shares of signal and noise over ${T} steps, schedule ${name}. ${says.textContent}`);
   }
 
