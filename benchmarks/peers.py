@@ -35,9 +35,9 @@ from t2vlearn.diffusion import RectifiedFlow
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
 from t2vlearn.optim import EMA
 from t2vlearn.pipeline import to_uint8
+from t2vlearn.stage_run import StageRun, schedule
 from t2vlearn.stages import PRESETS, STAGES, TASKS, generator_at
 from t2vlearn.text import TextEncoder
-from t2vlearn.training import StageRun, schedule
 from t2vlearn.world import render, sample_scenes
 
 RESULT = Path(__file__).parent / "results" / "peers.json"

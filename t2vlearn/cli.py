@@ -227,7 +227,8 @@ def train(
 
         def report(now: training.Progress) -> None:
             facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
-            show("training", now.fraction, 1.0, f"{facts}, {terminal.duration(now.seconds_left)} left")
+            skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
+            show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
 
         folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, report, weights=weights)
     where = shlex.quote(str(folder))

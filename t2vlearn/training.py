@@ -6,11 +6,11 @@ A run is resumed exactly: batches depend on (seed, stage, step) alone (`stages`)
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -18,22 +18,32 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from t2vlearn import checkpoint, media
 from t2vlearn.errors import UserError
-from t2vlearn.optim import EMA, Muon, split_parameters
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
-from t2vlearn.stages import PRESETS, STAGES, TASKS, Task, TrainConfig
+from t2vlearn.stage_run import StageRun
+from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
 from t2vlearn.world import render, sample_scenes
 
 __all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
 LOG = "log.jsonl"
+PATIENCE = 20  # steps in a row without a usable gradient
 
 
 class Progress(NamedTuple):
-    """Where a run stands: `fraction` is of the whole run, `clips_per_second` of this stage (frames in the codec's)."""
+    """Where a run stands.
+
+    Attributes:
+        stage: one of `STAGES`.
+        fraction: of the whole run.
+        step: of the stage.
+        loss: its running mean; NaN before the first step that counts.
+        clips_per_second: of this stage (frames in the codec's).
+        seconds_left: of the whole run.
+        skipped: steps of the stage whose gradient was not a number.
+    """
 
     stage: str
     fraction: float
@@ -41,94 +51,11 @@ class Progress(NamedTuple):
     loss: float
     clips_per_second: float
     seconds_left: float
+    skipped: int
 
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by Ctrl-C or SIGTERM; a checkpoint is written, and the message says how to resume."""
-
-
-def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
-    """Factor of the learning rate: min(1, (step + 1) / warm_up, (1 - fraction) / cool_down), a trapezoid.
-
-    Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
-    """
-    return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
-
-
-# ---------------------------------------------------------------------- one stage in progress
-
-
-class StageRun:
-    """A task with its optimisers and running average."""
-
-    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
-        self.accelerator, self.config, self.task = accelerator, config, task
-        matrices, others = split_parameters(task)
-        self.ema = EMA(task, config.ema_decay)
-        number = STAGES.index(task.stage)
-        self.base_lr = (config.muon_lr[number], config.adamw_lr[number])
-        muon = Muon(matrices, lr=self.base_lr[0])
-        adamw = torch.optim.AdamW(others, lr=self.base_lr[1], betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-        self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
-        self.step = 0
-        self.seconds = 0.0
-
-    def advance(self, fraction: float) -> float:
-        """One optimiser step; returns the loss."""
-        for optimiser, lr in zip(self.optimisers, self.base_lr, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = lr * schedule(fraction, self.step)
-        with self.accelerator.autocast():
-            loss = self.module(*self.task.batch(self.step, self.accelerator.device, fraction))
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
-        self.ema.update(self.task)
-        self.step += 1
-        return float(loss.detach())
-
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
-        """The task's modules, which are the pipeline's, hold the running average for a while."""
-        own = {name: value.clone() for name, value in self.task.state_dict().items()}
-        training = self.task.training
-        self.task.load_state_dict(self.ema.module.state_dict())
-        self.task.eval()
-        try:
-            yield
-        finally:
-            self.task.load_state_dict(own)
-            self.task.train(training)  # a codec whose stage is over must not go on counting its latents' statistics
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything a checkpoint needs of this stage, by flat names."""
-        state = {f"task.{k}": v for k, v in self.task.state_dict().items()}
-        state |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
-        for i, optimiser in enumerate(self.optimisers):
-            for number, values in optimiser.state_dict()["state"].items():
-                state |= {f"optimiser.{i}.{number}.{name}": torch.as_tensor(v) for name, v in values.items()}
-        return state
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
-        parts = {
-            part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{part}.")}
-            for part in ("task", "ema")
-        }
-        self.task.load_state_dict(parts["task"])
-        self.ema.module.load_state_dict(parts["ema"])
-        for i, optimiser in enumerate(self.optimisers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"optimiser.{i}."):
-                    number, name = key.split(".")[2:]
-                    state.setdefault(int(number), {})[name] = value
-            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-# ---------------------------------------------------------------------- the run
 
 
 def train(
@@ -161,7 +88,7 @@ def train(
 
     Raises:
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
-            than the recipe's, or `out` cannot be written.
+            than the recipe's, `out` cannot be written, or the loss stays NaN.
         Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
@@ -237,15 +164,21 @@ class _Run:
         name = STAGES[self.stage_number]
         stage = self.stage = self.stage or self._start_stage()
         saved = last = time.monotonic()
-        loss: float | None = None
+        loss = math.nan
         next_sheet = self.config.sheet_every
         while (fraction := self._fraction(stage)) < 1:
             value = stage.advance(fraction)
-            loss = value if loss is None else loss + 0.05 * (value - loss)
+            if not math.isnan(value):
+                loss = value if math.isnan(loss) else loss + 0.05 * (value - loss)
             now = time.monotonic()
             stage.seconds += now - last
             last = now
             self._report(name, stage, loss)
+            if stage.skipped_in_a_row == PATIENCE:
+                raise UserError(
+                    f"the loss has not been a number for {PATIENCE} steps: lower the learning rate (muon_lr, adamw_lr) and "
+                    "start again"
+                )
             if self.stop.is_set():
                 raise Interrupted(
                     f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
@@ -268,7 +201,7 @@ class _Run:
         rate = stage.task.batch_size * stage.step / max(stage.seconds, 1e-9)
         done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
         left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
-        event = Progress(name, done, stage.step, loss, rate, left)
+        event = Progress(name, done, stage.step, loss, rate, left, stage.skipped)
         if self.progress is not None:
             self.progress(event)
         if stage.step % 20 == 0:
@@ -305,6 +238,7 @@ class _Run:
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
+            position |= {"skipped": stage.skipped}
         return checkpoint.write(self.out, tensors, self._recipe(), position)
 
     def _load(self) -> None:
@@ -315,7 +249,7 @@ class _Run:
             self.stage = self._start_stage()
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
-            self.stage.ema.updates = int(position["updates"])
+            self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
 
 
 def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:

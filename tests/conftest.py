@@ -11,6 +11,22 @@ import torch
 torch.set_flush_denormal(True)  # as a training run does: the tiny numbers of untrained networks are slow
 
 
+@pytest.fixture
+def poison(monkeypatch):
+    """A function of (task class, step): its batch of that step begins with NaN."""
+
+    def poison(task, at):
+        whole = task.batch
+
+        def batch(self, step, *rest):
+            first, *others = whole(self, step, *rest)
+            return (first * torch.nan if step == at else first, *others)
+
+        monkeypatch.setattr(task, "batch", batch)
+
+    return poison
+
+
 @pytest.fixture(scope="session")
 def tiny_pipeline():
     """A pipeline with random weights. Zero-initialised layers are filled too, and the latents have unit variance, so

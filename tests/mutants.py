@@ -80,13 +80,24 @@ MUTANTS = {
         ('alpha=group["momentum"]).flatten(1)', "alpha=0).flatten(1)"),
         ("0.2 * max(n, m) ** 0.5", "0.2 * min(n, m) ** 0.5"),
     ],
-    "training": [
-        ("        self.ema.update(self.task)\n        self.step += 1", "        self.step += 1"),
+    "stage_run": [
+        ("            self.ema.update(self.task)\n        else:", "            pass\n        else:"),
         (  # the average takes in the weights of before the step
-            "            optimiser.step()\n            optimiser.zero_grad()\n        self.ema.update(self.task)\n",
-            "            self.ema.update(self.task)\n            optimiser.step()\n            optimiser.zero_grad()\n",
+            "        for optimiser in self.optimisers:\n            if fine:",
+            "        self.ema.update(self.task)\n        for optimiser in self.optimisers:\n            if fine:",
         ),
+        ("            if fine:\n                optimiser.step()", "            optimiser.step()"),
+        ("buffer.copy_(before)", "pass"),
+        ("max(1 - fraction, 0.0)", "max(fraction, 0.0)"),
+    ],
+    "training": [
         (', "updates": stage.ema.updates', ""),
+        ("if stage.skipped_in_a_row == PATIENCE", "if False"),
+    ],
+    "checkpoint": [
+        ('if metadata.pop("sha256", None) != _digest(tensors, metadata)', 'if metadata.pop("sha256", None) is None'),
+        ("            os.replace(folder / LATEST, folder / PREVIOUS)\n", "            pass\n"),
+        ("(memory_format=torch.contiguous_format)", "()"),
     ],
     "evaluation": [
         ("- 2 * cross", "- cross"),

@@ -1,0 +1,102 @@
+"""One stage in progress: a task with its learning rates, optimisers and running average, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from t2vlearn.optim import EMA, Muon, split_parameters
+from t2vlearn.stages import STAGES, Task, TrainConfig
+
+
+def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
+    """Factor of the learning rate: min(1, (step + 1) / warm_up, (1 - fraction) / cool_down), a trapezoid.
+
+    Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
+    """
+    return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
+
+
+class StageRun:
+    """A task with its optimisers and running average."""
+
+    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
+        self.accelerator, self.config, self.task = accelerator, config, task
+        matrices, others = split_parameters(task)
+        self.ema = EMA(task, config.ema_decay)
+        number = STAGES.index(task.stage)
+        self.base_lr = (config.muon_lr[number], config.adamw_lr[number])
+        muon = Muon(matrices, lr=self.base_lr[0])
+        adamw = torch.optim.AdamW(others, lr=self.base_lr[1], betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
+        self.step = 0
+        self.seconds = 0.0
+        self.skipped = self.skipped_in_a_row = 0
+
+    def advance(self, fraction: float) -> float:
+        """One optimiser step; returns the loss. A gradient with an entry that is not a number changes nothing."""
+        for optimiser, lr in zip(self.optimisers, self.base_lr, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * schedule(fraction, self.step)
+        buffers = [buffer.clone() for buffer in self.task.buffers()]  # a bad batch would spoil statistics for ever
+        with self.accelerator.autocast():
+            loss = self.module(*self.task.batch(self.step, self.accelerator.device, fraction))
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        fine = math.isfinite(float(norm))  # one bad entry makes the whole length infinite or NaN
+        for optimiser in self.optimisers:
+            if fine:
+                optimiser.step()
+            optimiser.zero_grad()
+        if fine:
+            self.ema.update(self.task)
+        else:
+            for buffer, before in zip(self.task.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        self.skipped += not fine
+        self.skipped_in_a_row = 0 if fine else self.skipped_in_a_row + 1
+        self.step += 1
+        return float(loss.detach()) if fine else math.nan
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The task's modules, which are the pipeline's, hold the running average for a while."""
+        own = {name: value.clone() for name, value in self.task.state_dict().items()}
+        training = self.task.training
+        self.task.load_state_dict(self.ema.module.state_dict())
+        self.task.eval()
+        try:
+            yield
+        finally:
+            self.task.load_state_dict(own)
+            self.task.train(training)  # a codec whose stage is over must not go on counting its latents' statistics
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint needs of this stage, by flat names."""
+        state = {f"task.{k}": v for k, v in self.task.state_dict().items()}
+        state |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
+        for i, optimiser in enumerate(self.optimisers):
+            for number, values in optimiser.state_dict()["state"].items():
+                state |= {f"optimiser.{i}.{number}.{name}": torch.as_tensor(v) for name, v in values.items()}
+        return state
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        parts = {
+            part: {k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{part}.")}
+            for part in ("task", "ema")
+        }
+        self.task.load_state_dict(parts["task"])
+        self.ema.module.load_state_dict(parts["ema"])
+        for i, optimiser in enumerate(self.optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimiser.{i}."):
+                    number, name = key.split(".")[2:]
+                    state.setdefault(int(number), {})[name] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,53 @@
+"""One stage in progress: the learning rate's course, the running average, and batches that are not numbers."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.stage_run import StageRun, schedule
+from t2vlearn.stages import PRESETS, TASKS
+
+SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))
+
+
+def run_of(stage):
+    return StageRun(TASKS[stage](TextToVideoPipeline(**vars(SMALL)), MICRO, 0), MICRO, Accelerator(cpu=True))
+
+
+def test_the_learning_rate_is_a_trapezoid():
+    assert schedule(0, 0) == 1 / 50 and schedule(0.1, 24) == 0.5
+    assert all(schedule(f, 49) == 1 for f in (0, 0.3, 0.6))
+    assert schedule(0.8, 1000) == pytest.approx(0.5) and schedule(1, 1000) == 0
+    assert schedule(1.2, 1000) == 0  # a late step by the clock
+    assert schedule(0.9, 4) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("stage", TASKS)
+def test_a_step_that_is_not_a_number_changes_nothing(stage, poison):
+    """Weights, averages, statistics and optimisers stay as they were, and the next step is an ordinary one."""
+    poison(TASKS[stage], at=3)
+    run = run_of(stage)
+    for _ in range(3):
+        assert math.isfinite(run.advance(0.0))
+    before = {name: value.clone() for name, value in run.tensors().items()}
+    assert math.isnan(run.advance(0.0)) and (run.step, run.skipped, run.skipped_in_a_row) == (4, 1, 1)
+    after = run.tensors()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert math.isfinite(run.advance(0.0)) and (run.step, run.skipped, run.skipped_in_a_row) == (5, 1, 0)
+    assert any(not torch.equal(before[name], value) for name, value in run.tensors().items())
+
+
+def test_the_average_takes_in_the_weights_after_the_step():
+    """w_ema = d w_0 + (1 - d) w_1 with d = min(0.999, 2 / 11) at the first update, w_1 the weights after it."""
+    run = run_of("codec")
+    before = [p.detach().clone() for p in run.task.parameters()]
+    run.advance(0.0)
+    after = list(run.task.parameters())
+    assert any(not torch.equal(b, a) for b, a in zip(before, after))
+    for average, b, a in zip(run.ema.module.parameters(), before, after, strict=True):
+        torch.testing.assert_close(average, 2 / 11 * b + 9 / 11 * a, atol=1e-7, rtol=1e-6)
