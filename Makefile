@@ -45,7 +45,7 @@ lint: $(STAMP) ## check style, docstrings, types, and that no notebook holds out
 	@$(BIN)/python tests/check_docstrings.py
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --keep-id --verify $(NOTEBOOKS))
 
-bench: $(STAMP) ## run the benchmarks one after the other
+bench: $(STAMP) ## run the benchmarks one after the other (many hours; each also runs alone)
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done
 
 clean: ## remove built pages and caches (keeps .venv, out/ and runs/)

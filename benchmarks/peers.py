@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import MagicMock, patch
 
@@ -275,6 +276,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         print(json.dumps(alone(options.only, options.seconds, options.samples)))
+        return
+    if missing := [name for name in ("video_diffusion_pytorch", "diffusers") if find_spec(name) is None]:
+        print(f"left out, for want of {', '.join(missing)}: pip install -c constraints.txt -e '.[peers]'")
         return
     per_clip = take_turns([OURS, *PEERS], options.rounds)
     # A clip costs what the recipe spends on it: the stages' shares of the time, each at its own speed.
