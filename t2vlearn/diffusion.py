@@ -110,6 +110,7 @@ class DiffusionModel(ABC):
         known: Tensor | None = None,
         generator: torch.Generator | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Walk from noise to data.
 
@@ -120,16 +121,18 @@ class DiffusionModel(ABC):
             known: bool (b, f): frames that are given. They have noise level 0 throughout and come back to the last bit.
             generator: for the noise that stochastic members add.
             on_step: called after each step with its number and the present estimate of the clean sample.
+            start: noise level in [0, 1] that each frame of `x` has (b, f); default 1. A frame that starts lower waits until the
+                others have come down to its level, and goes on with them (Chen et al. 2024, "Diffusion Forcing").
 
         Returns:
             The sample (b, c, f, h, w).
         """
         given = torch.zeros(x.shape[0], x.shape[2], dtype=torch.bool, device=x.device) if known is None else known
         keep = expand(given, x)
+        ceiling = torch.where(given, 0.0, 1.0 if start is None else start)  # (b, f)
         levels = self.levels(num_inference_steps)
         for i, (now, then) in enumerate(zip(levels, levels[1:], strict=False)):
-            tau = torch.where(given, 0.0, torch.full(given.shape, now, device=x.device))
-            tau_next = torch.where(given, 0.0, torch.full(given.shape, then, device=x.device))
+            tau, tau_next = ceiling.clamp(max=now), ceiling.clamp(max=then)  # tau_f = min(level, start_f)
             x_0 = self.to_x_0(denoise(x, tau), x, tau)
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) if self.stochastic else None
             x_next = torch.where(keep, x, self.step(x_0, x, tau, tau_next, noise))

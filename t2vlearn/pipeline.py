@@ -177,9 +177,9 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
                 not one a prompt or out of range, an image of another size, or key frames at other places.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        _check_numbers(num_inference_steps, guidance_scale)
+        check_numbers(num_inference_steps, guidance_scale)
         for text in prompts or [""]:
-            self._check_prompt(text)
+            self.check_prompt(text)
         text, null = self.encode_prompt(prompts, negative_prompt)
         n, c = len(prompts), self.config
         seeds = [seed + i for i in range(n)] if isinstance(seed, int) else list(seed)
@@ -257,7 +257,12 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def _check_prompt(self, prompt: str) -> None:
+    def check_prompt(self, prompt: str) -> None:
+        """Warn of words that the model does not know.
+
+        Raises:
+            UserError: for a prompt that is empty, or of which no word is known.
+        """
         pieces = self.text_encoder.pieces(prompt)
         if not pieces:
             raise UserError('the prompt is empty: write what the clip should show, such as "a puppy in the park"')
@@ -330,7 +335,12 @@ def _download(model_id: str, revision: str | None) -> Path:
         ) from None
 
 
-def _check_numbers(steps: int, guidance: float) -> None:
+def check_numbers(steps: int, guidance: float) -> None:
+    """Refuse what no sampler can do.
+
+    Raises:
+        UserError: for fewer than one step, or a guidance scale below 0 or not finite.
+    """
     if steps < 1:
         raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
     if not (math.isfinite(guidance) and guidance >= 0):

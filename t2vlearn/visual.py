@@ -41,6 +41,7 @@ class VisualEncoder(nn.Module):
         guidance_scale: float,
         known: Tensor | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Key frames for encoded captions.
 
@@ -50,7 +51,7 @@ class VisualEncoder(nn.Module):
             noise: (b, c, k, h, w) standard normal; clean latents where `known` (b, k).
             num_inference_steps, guidance_scale: see `TextToVideoPipeline`.
             known: key frames that are given.
-            on_step: see `DiffusionModel.sample`.
+            on_step, start: see `DiffusionModel.sample`.
 
         Returns:
             Latents (b, c, k, h, w).
@@ -58,4 +59,4 @@ class VisualEncoder(nn.Module):
         times = self.keyframe_times.expand(noise.shape[0], -1)
         known = torch.zeros(times.shape, dtype=torch.bool, device=noise.device) if known is None else known
         denoise = guided(self.denoiser, times, text, null, guidance_scale, known)
-        return diffusion.sample(denoise, noise, num_inference_steps, known, on_step=on_step)
+        return diffusion.sample(denoise, noise, num_inference_steps, known, on_step=on_step, start=start)

@@ -460,6 +460,38 @@ def test_known_frames_come_back_to_the_last_bit(model):
     torch.testing.assert_close(estimates[-1][1], out, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [RectifiedFlow("v"), RectifiedFlow("x_0", heun=True), DDPM(cosine_beta(), "v")],
+    ids=["flow", "heun", "ddim"],
+)
+def test_a_frame_may_start_at_a_level_of_its_own(model):
+    """Frames of N(m, s^2), one from noise, one from level 0.3, one given: a Gaussian's way back is known from any level."""
+    m, s = 0.5, 0.4
+    x, start = normal(1, 1, 3, 1, 50, seed=4), torch.tensor([[1.0, 0.3, 0.0]], dtype=torch.float64)
+    seen = []
+
+    def best(x_t, tau):
+        seen.append(tau)
+        a, b = (expand(c, x_t) for c in model.coefficients(tau))
+        x_0 = m + a * s**2 / ((a * s) ** 2 + b**2) * (x_t - a * m)
+        noise = (x_t - a * x_0) / b.clamp(min=1e-12)
+        flow = isinstance(model, RectifiedFlow)
+        return x_0 if model.prediction == "x_0" else noise - x_0 if flow else a * noise - b * x_0
+
+    out = model.sample(best, x, 400, known=start == 0, start=start)
+    a, b = (expand(c, x) for c in model.coefficients(start))
+    exact = m + s * (x - a * m) / ((a * s) ** 2 + b**2).sqrt()
+    torch.testing.assert_close(out[:, :, :2], exact[:, :, :2], atol=0.02, rtol=0)
+    assert torch.equal(out[:, :, 2], x[:, :, 2])
+    levels = torch.stack([tau[0] for tau in seen])
+    assert (
+        (levels[:, 0] >= levels[:, 1]).all()
+        and (levels[:, 1] == levels[:, 0].clamp(max=0.3)).all()
+        and (levels[:, 2] == 0).all()
+    )
+
+
 def test_only_the_stochastic_sampler_draws_noise_and_it_follows_from_the_generator():
     x = normal(1, 1, 2, 3, 3, dtype=torch.float32)
     for eta in (0.0, 1.0):

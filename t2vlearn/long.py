@@ -1,0 +1,79 @@
+"""Longer video: a story, segment by segment, each of which begins where the one before ended.
+
+A clip has 16 frames. To go on, the next clip is told how the last one ended. If that frame is *given* (noise level 0), each
+small fault in it is taken for truth, and faults add up. If it starts at a small noise level instead, and is cleaned along
+with the new frames, the denoiser repairs it: frames with noise levels of their own make one network do both
+(Chen et al. 2024, "Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion", section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from t2vlearn.errors import UserError
+from t2vlearn.pipeline import TextToVideoPipeline, check_numbers, to_uint8
+
+
+@torch.no_grad()
+def generate_long(
+    pipe: TextToVideoPipeline,
+    stories: Sequence[Sequence[str]],
+    num_segments: int | None = None,
+    start_level: float = 0.3,
+    num_inference_steps: int = 20,
+    guidance_scale: float = 3.0,
+    seed: int = 0,
+) -> Iterator[np.ndarray]:
+    """Videos of any length, in pieces: the first of 16 frames, each further one of 15, in constant memory.
+
+    A segment's first frame is the last of the segment before, z, started at noise level s: x = (1 - s) z + s epsilon. Its new
+    look is used to draw what follows, and not shown: the old one has been.
+
+    Args:
+        pipe: the model.
+        stories: the videos that are made side by side, each a list of prompts, one for a segment; after the last prompt comes
+            the first again. An action has to begin where the one before ends: after "moves left", "moves right".
+        num_segments: how many; default: one for each prompt of the longest story.
+        start_level: s in [0, 1]; 0 gives the frame as it is.
+        num_inference_steps, guidance_scale: see `TextToVideoPipeline`.
+        seed: of the first video; the next ones count on.
+
+    Yields:
+        uint8 (n, f, h, w, 3); joined along f they are the videos.
+
+    Raises:
+        UserError: for no stories, a story without prompts, or a start level outside [0, 1]; and as the pipeline does.
+    """
+    if not stories or not all(stories):
+        raise UserError("a story needs at least one prompt for each video")
+    if not 0 <= start_level <= 1:
+        raise UserError(f"the start level is {start_level}: use a number from 0 (as it is) to 1 (forgotten)")
+    check_numbers(num_inference_steps, guidance_scale)
+    segments = max(map(len, stories)) if num_segments is None else num_segments
+    if segments < 1:
+        raise UserError(f"the number of segments is {segments}: at least 1 is needed")
+    for prompt in {prompt for story in stories for prompt in story}:
+        pipe.check_prompt(prompt)
+    n, frames, keys = len(stories), pipe.config.num_frames, pipe.keyframe_times
+    decode, last = pipe.visual_encoder.codec.decode, None
+    for number in range(segments):
+        text, null = pipe.encode_prompt([story[number % len(story)] for story in stories])
+        # Each segment has noise of its own: numbers far apart, so that no two videos share any.
+        latents, key_latents = pipe.initial_noise([seed + i + number * 1_000_003 for i in range(n)])
+        start = torch.ones(n, len(keys), device=pipe.device)
+        if last is not None:
+            # x = (1 - s) z + s epsilon
+            key_latents[:, :, 0] = (1 - start_level) * last + start_level * key_latents[:, :, 0]
+            start[:, 0] = start_level
+        known = start == 0
+        latents[:, :, keys] = pipe.visual_encoder.generate(
+            pipe.diffusion, text, null, key_latents, num_inference_steps, guidance_scale, known, start=start
+        )
+        known = torch.zeros(n, frames, dtype=torch.bool, device=pipe.device)
+        known[:, keys] = True
+        latents = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, num_inference_steps, 1.0)
+        yield to_uint8(decode(latents[:, :, 1:] if number else latents))
+        last = latents[:, :, -1]
