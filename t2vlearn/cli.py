@@ -163,6 +163,54 @@ def generate(
     _print_verdict(prompts, result.frames)
 
 
+@app.command(
+    epilog=_examples(
+        't2vlearn story "a puppy runs to the right in the park" "a puppy runs to the left in the park" -o walk.mp4',
+        't2vlearn story "a red star jumps at night" --segments 16 -o night.mp4',
+    )
+)
+def story(
+    prompts: Annotated[
+        list[str], typer.Argument(metavar="PROMPT", help="What happens, one sentence for each segment.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write: .mp4, .webm, .gif or .webp.", show_default="out/<prompt>.mp4"
+        ),
+    ] = None,
+    segments: Annotated[
+        int | None,
+        typer.Option(help="How many; after the last sentence comes the first again.", show_default="one a sentence"),
+    ] = None,
+    start_level: Annotated[
+        float, typer.Option(help="How far each segment may change the frame it starts from: 0 not at all, 1 at will.")
+    ] = 0.3,
+    seed: Annotated[int, typer.Option(callback=_check_seed, help="Another seed gives another video.")] = 0,
+    steps: Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")] = 20,
+    guidance: Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")] = 3.0,
+    weights: Annotated[str | None, typer.Option(help=_WEIGHTS)] = None,
+) -> None:
+    """Make a longer video: a segment for each sentence, beginning where the one before ended.
+
+    So an action has to begin where the one before it ends: after running to the right, run to the left.
+    """
+    import numpy as np
+
+    from t2vlearn import media
+    from t2vlearn.long import generate_long
+
+    output = media.check_output(output or Path("out") / f"{_slug(prompts[0])}-story.mp4", media.SUFFIXES[:-1])
+    total = len(prompts) if segments is None else segments
+    pipe, pieces = _load(weights), []
+    with terminal.warnings_as_notes(), terminal.bars() as show:
+        for piece in generate_long(pipe, [prompts], total, start_level, steps, guidance, seed):
+            pieces.append(piece[0])
+            show("segments", len(pieces), total)
+    media.write(output, np.concatenate(pieces))
+    typer.echo(f"video    {output}")
+
+
 def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
     from t2vlearn.world import parse_prompt
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from t2vlearn import cli, media
 
-COMMANDS = ("generate", "train", "evaluate", "info")
+COMMANDS = ("generate", "story", "train", "evaluate", "info")
 MAIN = "import sys; sys.argv[0] = 't2vlearn'; from t2vlearn.cli import main; main()"
 #: Puts a preset among the others that is trained in seconds.
 MICRO = """
@@ -160,6 +160,29 @@ def test_a_continued_video_begins_where_the_other_ends(here, weights):
     )
     assert result.exit_code == 0, result.output
     assert (media.fit(media.read("a.webp"), 32)[:4] == earlier[-4:]).all()
+
+
+def test_a_story_is_one_video_of_all_its_segments(here, weights):
+    result = run(
+        "story", "the bird", "the car", "--segments", 3, "--weights", weights, "--steps", 1, "-o", "three.mp4"
+    )
+    assert result.exit_code == 0, result.output
+    assert "three.mp4\n" in result.stdout and os.listdir() == ["three.mp4"]
+    assert media.read("three.mp4").shape == (16 + 15 + 15, 256, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["", "the car"], ["empty"]),
+        (["the car", "--segments", "0"], ["segments", "at least 1"]),
+        (["the car", "--start-level", "2"], ["start level", "from 0"]),
+        (["the car", "-o", "story.png"], [".mp4"]),
+    ],
+)
+def test_story_refuses(here, weights, arguments, words):
+    assert_refused(run("story", *arguments, "--weights", weights, "--steps", 1), *words)
+    assert os.listdir() == []
 
 
 def test_unknown_words_are_named_with_near_ones_and_the_video_is_made(here, weights):
