@@ -193,6 +193,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
+        "t2vlearn train --preset base --minutes 60 --processes 8",
     )
 )
 def train(
@@ -236,7 +237,7 @@ def train(
         except several.Died as error:
             again = "--resume goes on from the last checkpoint" if checkpoint.exists(folder) else "start again"
             raise UserError(f"{error}: {again}, with any number of processes") from None
-    if not several.is_first():  # of those that `accelerate launch` has started
+    if not terminal.is_first():  # of those that `accelerate launch` has started
         return
     where = shlex.quote(str(folder))
     typer.echo(f"weights  {folder}")
@@ -246,7 +247,7 @@ def train(
 
 def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None) -> None:
     """Train, with a bar: in this process, or in each of several, of which the first shows it."""
-    from t2vlearn import processes, training
+    from t2vlearn import training
 
     with terminal.warnings_as_notes(), terminal.bars(lines=100) as show:
 
@@ -255,12 +256,7 @@ def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weight
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
             show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
 
-        try:
-            training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
-        except (UserError, KeyboardInterrupt):
-            if processes.is_first():
-                raise
-            raise typer.Exit(1) from None  # the first one says it
+        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
 
 
 @app.command(

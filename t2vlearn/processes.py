@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import wait
 
@@ -22,11 +23,6 @@ GRACE = 10.0  # seconds that the others have to end by themselves when one has f
 
 class Died(UserError):
     """One of the processes was killed, or ended without a word."""
-
-
-def is_first() -> bool:
-    """Whether this process is the only one, or the one of several that writes and reports."""
-    return int(os.environ.get("RANK", 0)) == 0
 
 
 def run(function: Callable, processes: int, *args) -> None:
@@ -114,6 +110,8 @@ def _work(function: Callable, args: tuple, place: tuple[int, int, int], end) -> 
     try:
         function(*args)
     except BaseException as error:
+        if not isinstance(error, UserError | KeyboardInterrupt):
+            error.add_note(f"In process {rank + 1} of {processes}:\n{traceback.format_exc()}")
         end.send(error)
         if not isinstance(error, KeyboardInterrupt):
             raise SystemExit(1) from None
