@@ -241,6 +241,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
+        "t2vlearn train --preset base --minutes 60 --processes 8",
     )
 )
 def train(
@@ -257,6 +258,9 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Go on from these weights (a folder or a Hub id) instead of from nothing.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(help="Train in so many processes, which share each batch: one for each GPU, or CPU cores.")
+    ] = 1,
 ) -> None:
     """Train a model, on clips that are drawn as they are needed.
 
@@ -264,13 +268,35 @@ def train(
     """
     if (minutes is None) == (steps is None):
         raise UserError("give one of --minutes and --steps, such as --minutes 10")
-    from t2vlearn import training
+    from t2vlearn import checkpoint, training
+    from t2vlearn import processes as several
     from t2vlearn.media import check_output
 
     if preset not in training.PRESETS:
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors", suffixes=())
+    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights)
+    if processes == 1:
+        _train(*arguments)
+    else:
+        try:
+            several.run(_train, processes, *arguments)
+        except several.Died as error:
+            again = "--resume goes on from the last checkpoint" if checkpoint.exists(folder) else "start again"
+            raise UserError(f"{error}: {again}, with any number of processes") from None
+    if not terminal.is_first():  # of those that `accelerate launch` has started
+        return
+    where = shlex.quote(str(folder))
+    typer.echo(f"weights  {folder}")
+    typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')
+    typer.echo(f"judge    t2vlearn evaluate {where}")
+
+
+def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None) -> None:
+    """Train, with a bar: in this process, or in each of several, of which the first shows it."""
+    from t2vlearn import training
+
     with terminal.warnings_as_notes(), terminal.bars(lines=100) as show:
 
         def report(now: training.Progress) -> None:
@@ -278,11 +304,7 @@ def train(
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
             show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
 
-        folder = training.train(training.PRESETS[preset], folder, minutes, steps, resume, seed, report, weights=weights)
-    where = shlex.quote(str(folder))
-    typer.echo(f"weights  {folder}")
-    typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')
-    typer.echo(f"judge    t2vlearn evaluate {where}")
+        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
 
 
 @app.command(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +37,42 @@ class ResidualConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) -> (b, c, h, w)."""
         return x + self.conv_out(F.silu(self.conv_in(F.silu(x))))
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes, in each of them. So its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Total.forward(ctx, gradient)
+
+
+class Normalise(nn.BatchNorm2d):
+    """y = (x - m) / sqrt(v + eps) per channel, m and v of the whole batch: of all processes' parts while several train.
+
+    Only without learned scale. `nn.SyncBatchNorm` is the same for GPUs; it does not run on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) -> (b, c, h, w)."""
+        if not (self.training and dist.is_initialized()):
+            return super().forward(x)
+        x = x.float()
+        own = x.new_full((1,), x.numel() / x.shape[1])
+        *sums, n = _Total.apply(torch.cat([x.sum((0, 2, 3)), own]))
+        centred = x - (torch.stack(sums) / n).view(-1, 1, 1)
+        variance = _Total.apply(centred.square().sum((0, 2, 3))) / n
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(torch.stack(sums) / n, self.momentum or 0.0)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum or 0.0)
+        return centred / (variance + self.eps).sqrt().view(-1, 1, 1)
 
 
 class FrameCodec(nn.Module):
@@ -62,7 +99,10 @@ class FrameCodec(nn.Module):
             nn.Conv2d(width, latent_channels, 1),
         )
         # Zero mean and unit variance without learned scale: the running statistics are the latent statistics.
-        self.normalise = nn.BatchNorm2d(latent_channels, affine=False, momentum=0.01)
+        self.normalise = Normalise(latent_channels, affine=False, momentum=0.01)
+        # It takes these two out again. They have nothing to learn, but rounding errors would move them.
+        for bias in (self.encoder[2].conv_out.bias, self.encoder[3].bias):
+            bias.requires_grad_(False)
         layers: list[nn.Module] = [
             nn.Conv2d(latent_channels, width, 3, padding=1),
             ResidualConv(width),

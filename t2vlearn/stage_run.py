@@ -23,10 +23,15 @@ def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0
 
 
 class StageRun:
-    """A task with its optimisers and running average."""
+    """A task with its optimisers and running average.
+
+    Several processes each take their part of a batch. Their gradients, weighted by what the parts count, are averaged, so a
+    step is that of one process with the whole batch.
+    """
 
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
         self.accelerator, self.config, self.task = accelerator, config, task
+        task.part = (accelerator.process_index, accelerator.num_processes)
         matrices, others = split_parameters(task)
         self.ema = EMA(task, config.ema_decay)
         number = STAGES.index(task.stage)
@@ -44,8 +49,11 @@ class StageRun:
             for group in optimiser.param_groups:
                 group["lr"] = lr * schedule(fraction, self.step)
         buffers = [buffer.clone() for buffer in self.task.buffers()]  # a bad batch would spoil statistics for ever
+        batch = self.task.batch(self.step, self.accelerator.device, fraction)
+        count = self.task.count(batch)
         with self.accelerator.autocast():
-            loss = self.module(*self.task.batch(self.step, self.accelerator.device, fraction))
+            loss = self.module(*batch)
+        loss = loss * (count / self.accelerator.reduce(count, "mean"))
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         fine = math.isfinite(float(norm))  # one bad entry makes the whole length infinite or NaN
@@ -61,7 +69,7 @@ class StageRun:
         self.skipped += not fine
         self.skipped_in_a_row = 0 if fine else self.skipped_in_a_row + 1
         self.step += 1
-        return float(loss.detach()) if fine else math.nan
+        return float(self.accelerator.reduce(loss.detach(), "mean")) if fine else math.nan
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 Each step's scenes, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known whether single
 frames or clips are due. So a resumed run sees what an uninterrupted one would have seen, and no random state needs saving.
+Several processes draw the same batch, too; each renders and learns from its own part of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.world import Scene, render, sample_scene, sample_scenes
 
@@ -25,7 +27,7 @@ class TrainConfig:
 
     Attributes:
         pipeline: the networks' sizes.
-        batch: clips a step in each stage (frames in the codec's).
+        batch: clips a step in each stage (frames in the codec's), over all processes.
         share: each stage's part of the time, or of the steps; zero leaves it out.
         muon_lr: learning rate of the hidden matrices in each stage.
         adamw_lr: learning rate of everything else in each stage.
@@ -70,14 +72,33 @@ def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
 
 
 class Task(nn.Module):
-    """One stage's networks and loss; `batch(step, device, fraction)` gives what `forward` takes."""
+    """One stage's networks and loss; `batch(step, device, fraction)` gives what `forward` takes.
+
+    `part` says which part of each batch that is: (0, 1) all of it, (2, 4) the third of four.
+    """
 
     stage: str
     batch_size: int
+    part: tuple[int, int] = (0, 1)
 
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
-        """The batch of a step; `fraction` of the stage is done."""
+        """This part of the batch of a step; `fraction` of the stage is done."""
         raise NotImplementedError
+
+    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """How many frames of this part of a batch the loss is the mean of."""
+        raise NotImplementedError
+
+    def own(self, n: int) -> slice:
+        """Which of the n clips of a whole batch are this part's.
+
+        Raises:
+            UserError: if there are fewer clips than parts.
+        """
+        number, parts = self.part
+        if n < parts:
+            raise UserError(f"a batch of the stage {self.stage!r} has {n} clips for {parts} processes: use at most {n}")
+        return slice(n * number // parts, n * (number + 1) // parts)
 
 
 class CodecTask(Task):
@@ -105,17 +126,24 @@ class CodecTask(Task):
         """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
         rng, c = generator_at(self.seed, "codec", step), self.pipe_config
         n = self.batch_size // 2
-        scenes = sample_scenes(n, "train", self.seed, start=step * n)
+        own, first = self.own(n), step * n
+        scenes = sample_scenes(own.stop - own.start, "train", self.seed, start=first + own.start)
         wanted = sorted(int(i) for i in rng.choice(c.num_frames, 2, replace=False))
-        clips = render(scenes, c.num_frames, c.size, self.seed, wanted, device, start=step * n)
-        frames = clips.transpose(1, 2).flatten(0, 1)  # (2 n, 3, s, s)
-        noise = _normal((len(frames), c.latent_channels, c.size // c.down, c.size // c.down), rng)
+        clips = render(scenes, c.num_frames, c.size, self.seed, wanted, device, start=first + own.start)
+        frames = clips.transpose(1, 2).flatten(0, 1)  # (2 clips, 3, s, s)
+        noise = _normal((2 * n, c.latent_channels, c.size // c.down, c.size // c.down), rng)
         # Half of the frames stay where they are, the others move by up to a latent cell.
-        shift = rng.integers(-c.down, c.down + 1, (len(frames), 2)) * (rng.random((len(frames), 1)) < 0.5)
+        shift = rng.integers(-c.down, c.down + 1, (2 * n, 2)) * (rng.random((2 * n, 1)) < 0.5)
         if self.frozen:
-            noise = noise * torch.from_numpy(rng.random((len(frames), 1, 1, 1), np.float32))
+            noise = noise * torch.from_numpy(rng.random((2 * n, 1, 1, 1), np.float32))
         frames = frames.contiguous(memory_format=torch.channels_last)
-        return frames, noise.to(device), torch.from_numpy(shift.astype(np.float32)).to(device)
+        shifts = torch.from_numpy(shift.astype(np.float32))
+        both = slice(2 * own.start, 2 * own.stop)
+        return frames, noise[both].to(device), shifts[both].to(device)
+
+    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """All of its frames."""
+        return torch.tensor(float(len(batch[0])), device=batch[0].device)
 
     def forward(self, frames: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
         """The codec's loss."""
@@ -149,6 +177,7 @@ class _DenoiserTask(Task):
         numbers = self.frame_numbers(rng, fraction)
         single = len(numbers) == 1
         n = self.batch_size * (len(self.keyframes) if single else 1)
+        own = self.own(n)
         first = step * self.batch_size * len(self.keyframes)
         scenes = self.scenes(rng, n, first)
         captions = [
@@ -156,17 +185,29 @@ class _DenoiserTask(Task):
             else scene.caption("zh" if rng.random() < self.config.chinese_share else "en", seed=int(rng.integers(2**31)))
             for scene in scenes
         ]  # fmt: skip
-        clips = render(scenes, c.num_frames, c.size, self.seed, numbers, device, start=first)
+        clips = render(scenes[own], c.num_frames, c.size, self.seed, numbers, device, start=first + own.start)
         latents = self.codec[0].encode(clips)
-        ids, mask = self.tokenize(captions)
+        ids, mask = self.tokenize(captions[own])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
         known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n)
-        noise = _normal(latents.shape, rng).to(device)
+        noise = _normal((n, *latents.shape[1:]), rng)
         times = torch.tensor(numbers, device=device) / (c.num_frames - 1)
-        return latents, ids, mask, known.to(device), tau, noise, times.expand(n, -1)
+        return (
+            latents,
+            ids,
+            mask,
+            known[own].to(device),
+            tau[own],
+            noise[own].to(device),
+            times.expand(len(latents), -1),
+        )
+
+    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """The frames that are not given."""
+        return (~batch[3]).sum().float()
 
     def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:
         """Training scenes number `first` on, some with two actors."""

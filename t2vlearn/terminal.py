@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+def is_first() -> bool:
+    """Whether this process is alone, or the one of several that reports: `accelerate` numbers them by this variable."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def say(line: str, colour: str) -> None:
-    """One line on stderr."""
-    typer.secho(" ".join(line.split()), fg=colour, err=True)
+    """One line on stderr, from the first process."""
+    if is_first():
+        typer.secho(" ".join(line.split()), fg=colour, err=True)
 
 
 def console(error: bool = True) -> Console:

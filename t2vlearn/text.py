@@ -108,8 +108,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (b, l), mask (b, l) -> tokens (b, l, d), pooled (b, d): the mean over real tokens."""
+        return self.read(self.embedding(ids), mask)
+
+    def read(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from words that are embedded already, (b, l, d) = E[id]."""
         # x = E[id] + P
-        x = self.embedding(ids) + self.position[: ids.shape[1]]  # (b, l, d)
+        x = words + self.position[: words.shape[1]]  # (b, l, d)
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)

@@ -1,6 +1,8 @@
 """Training from nothing: the codec, then text encoder and key frames, then the video generator, each with EMA.
 
 A run is resumed exactly: batches depend on (seed, stage, step) alone (`stages`), and a checkpoint holds everything else.
+Where several processes train together (`processes`, or `accelerate launch`), all do the same steps, each on its part of the
+batch. The first one's clock counts, and it alone writes and reports.
 """
 
 from __future__ import annotations
@@ -120,6 +122,7 @@ class _Run:
         )
         self.stage_number, self.stage, self.sheets = 0, None, 0
         self.stop = threading.Event()
+        self.first = self.accelerator.is_main_process
         if resume:
             self._load()
 
@@ -143,8 +146,9 @@ class _Run:
                           torch.cuda.is_available() else torch.cuda.get_device_name(),
                           **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
                           **({"after": _lineage(self.pipe.info)} if self.weights else {})}  # fmt: skip
-        self.pipe.save_pretrained(self.out)
-        checkpoint.remove(self.out)
+        if self.first:
+            self.pipe.save_pretrained(self.out)
+            checkpoint.remove(self.out)
         return self.out
 
     def _start_stage(self) -> StageRun:
@@ -153,6 +157,12 @@ class _Run:
             self.pipe.video_generator.denoiser.load_state_dict(self.pipe.visual_encoder.denoiser.state_dict())
         task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
         return StageRun(task, self.config, self.accelerator)
+
+    def _total(self, value: float) -> float:
+        """The sum over all processes, which all of them get."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device).double(), "sum"))
 
     def _fraction(self, stage: StageRun) -> float:
         share = self.config.share[self.stage_number]
@@ -166,20 +176,21 @@ class _Run:
         saved = last = time.monotonic()
         loss = math.nan
         next_sheet = self.config.sheet_every
-        while (fraction := self._fraction(stage)) < 1:
+        while (fraction := self._total(self._fraction(stage) * self.first)) < 1:
             value = stage.advance(fraction)
             if not math.isnan(value):
                 loss = value if math.isnan(loss) else loss + 0.05 * (value - loss)
             now = time.monotonic()
             stage.seconds += now - last
             last = now
-            self._report(name, stage, loss)
+            if self.first:
+                self._report(name, stage, loss)
             if stage.skipped_in_a_row == PATIENCE:
                 raise UserError(
                     f"the loss has not been a number for {PATIENCE} steps: lower the learning rate (muon_lr, adamw_lr) and "
                     "start again"
                 )
-            if self.stop.is_set():
+            if self._total(self.stop.is_set()):  # whoever was told to
                 raise Interrupted(
                     f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
                 )
@@ -211,6 +222,8 @@ class _Run:
     @torch.no_grad()
     def _write_sheet(self, name: str, stage: StageRun) -> None:
         """Frames and their reconstructions, or held-out captions drawn by the averaged weights."""
+        if not self.first:
+            return
         pipe, c = self.pipe, self.pipe.config
         scenes = sample_scenes(8, "heldout", seed=1)
         with stage.averaged_weights():
@@ -233,6 +246,8 @@ class _Run:
         )
 
     def _save(self, stage: StageRun | None) -> Path:
+        if not self.first:
+            return self.out / checkpoint.LATEST
         tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
         position: dict[str, float] = {"stage": self.stage_number, "sheets": self.sheets}
         if stage is not None:

@@ -329,6 +329,7 @@ def test_train_says_where_the_weights_are_and_what_to_try_next(here, micro):
         ([], ["--minutes", "--steps"]),
         (["--steps", 1, "--out", "file/run"], ["file/run"]),
         (["--steps", 1, "--out", "file"], ["file"]),
+        (["--steps", 1, "--processes", 0], ["0 processes", "from 1"]),
         (["--steps", 1, "--resume", "--out", "empty"], ["resume"]),
     ],
 )

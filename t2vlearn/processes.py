@@ -1,0 +1,124 @@
+"""Several processes on one machine that work together, one for each GPU, or some on the CPU: data-parallel training.
+
+`accelerate launch` does the same, over several machines too. This is the short way: an option, and errors in one line.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import wait
+
+import torch
+
+from t2vlearn.errors import UserError
+
+GRACE = 10.0  # seconds that the others have to end by themselves when one has failed
+
+
+class Died(UserError):
+    """One of the processes was killed, or ended without a word."""
+
+
+def run(function: Callable, processes: int, *args) -> None:
+    """Call function(*args) in new processes that `accelerate` finds connected: gloo on a CPU, NCCL with a GPU each.
+
+    Ctrl-C and SIGTERM are handed on to all.
+
+    Args:
+        function: of a module, so that a new process can import it; so is what `args` are made of.
+        processes: how many.
+
+    Raises:
+        UserError: for fewer than one process or more than there are GPUs.
+        Died: if one of them dies; the others are ended.
+        Exception: what `function` raises, as the first process that failed reports it.
+    """
+    most = torch.cuda.device_count() if torch.cuda.is_available() else 1024
+    if not 1 <= processes <= most:
+        raise UserError(f"{processes} processes cannot work here: choose from 1 to {most}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    ends = [context.Pipe(duplex=False) for _ in range(processes)]
+    places = [(rank, processes, port) for rank in range(processes)]
+    workers = [
+        context.Process(target=_work, args=(function, args, place, end[1]), daemon=True)
+        for place, end in zip(places, ends, strict=True)
+    ]
+    told = []
+
+    def hand_on(number, _):
+        told.append(number)
+        for worker in workers:
+            worker.terminate()
+
+    # A terminal's Ctrl-C reaches the workers too: they heed what is handed on, and that alone.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for worker in workers:
+            worker.start()
+        for number in before:
+            signal.signal(number, hand_on)
+        failed = _wait(workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    reports = [end.recv() if end.poll() else None for end, _ in ends]
+    silent = [rank for rank in failed if reports[rank] is None]
+    if silent and not told:
+        raise Died(f"process {silent[0] + 1} of {processes} died ({_cause(workers[silent[0]].exitcode)})")
+    for rank in [*failed, *range(processes)]:
+        if reports[rank] is not None:
+            raise reports[rank]
+    if failed:
+        raise KeyboardInterrupt  # told to stop before they could listen
+
+
+def _wait(workers: list) -> list[int]:
+    """Wait until all have ended, or one has failed and the others had their time; those that failed, the first one first."""
+    failed: list[int] = []
+    alive, until = {worker.sentinel: rank for rank, worker in enumerate(workers)}, None
+    while alive and (ended := wait(list(alive), None if until is None else max(0.0, until - time.monotonic()))):
+        ranks = [alive.pop(sentinel) for sentinel in ended]  # type: ignore[index]
+        for rank in ranks:
+            workers[rank].join()
+        failed += [rank for rank in ranks if workers[rank].exitcode]
+        until = until or (time.monotonic() + GRACE if failed else None)
+    return failed
+
+
+def _work(function: Callable, args: tuple, place: tuple[int, int, int], end) -> None:
+    """What a new process runs. An error is sent to the parent; being stopped is no failure."""
+    rank, processes, port = place
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["ACCELERATE_USE_CPU"] = str(not torch.cuda.is_available())
+    threads = max(1, torch.get_num_threads() // processes)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    try:
+        function(*args)
+    except BaseException as error:
+        if not isinstance(error, UserError | KeyboardInterrupt):
+            error.add_note(f"In process {rank + 1} of {processes}:\n{traceback.format_exc()}")
+        end.send(error)
+        if not isinstance(error, KeyboardInterrupt):
+            raise SystemExit(1) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _cause(exitcode: int | None) -> str:
+    return signal.Signals(-exitcode).name if exitcode and exitcode < 0 else f"exit code {exitcode}"

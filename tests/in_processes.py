@@ -1,0 +1,38 @@
+"""What the tests run in several processes: a new process has to import it."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from t2vlearn.training import train
+
+
+def train_until(config, out: Path, steps: int, stop: tuple[str, int]) -> None:
+    """Train; keep the losses in a file; press Ctrl-C, in the first process only, after a step of a stage."""
+    losses = out.with_suffix(".json")
+    seen = []
+
+    def progress(event):
+        seen.append((event.stage, event.step, event.loss))
+        losses.write_text(json.dumps(seen))
+        if (event.stage, event.step) == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(config, out, steps=steps, progress=progress)
+
+
+def lose_one(config, out: Path) -> None:
+    """Train for ever; the second process is killed once there is a checkpoint."""
+    if os.environ["RANK"] == "1":
+        from t2vlearn import training
+
+        whole = training._Run._total
+
+        def total(self, value):
+            if (out / "checkpoint.safetensors").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(self, value)
+
+        training._Run._total = total
+    train(config, out, steps=100_000, checkpoint_minutes=0)
