@@ -25,6 +25,7 @@ TINY = PRESETS["tiny"]
 VARIANTS: dict[str, TrainConfig] = {
     "default": TINY,
     "no single frames at first": replace(TINY, images=0.0),
+    "video: whole clips from the start": replace(TINY, thinned=0.0),
     "no noise levels of their own": replace(TINY, mixed_levels=0.0),
     "key frames: larger steps": replace(TINY, muon_lr=(3e-3,) * 3, adamw_lr=(2e-3,) * 3),
     "key frames: twice the clips a step": replace(TINY, batch=(64, 32, 4)),

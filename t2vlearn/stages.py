@@ -37,6 +37,8 @@ class TrainConfig:
         chinese_share, two_actor_share: shares of the training clips.
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
             clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
+        thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
+            the same time it makes one and a half times as many steps (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage.
@@ -53,6 +55,7 @@ class TrainConfig:
     chinese_share: float = 0.4
     two_actor_share: float = 0.1
     images: float = 0.4
+    thinned: float = 0.7
     mixed_levels: float = 0.5
     sheet_every: float = 0.2
 
@@ -166,8 +169,8 @@ class _DenoiserTask(Task):
         """Frames of the clip that a step works on."""
         raise NotImplementedError
 
-    def known(self, rng: np.random.Generator, n: int) -> Tensor:
-        """Bool (n, f): which frames are given, where a step works on all of the stage's frames."""
+    def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
+        """Bool (n, f): which of the frames with these numbers are given, where a step works on more than one."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -192,7 +195,7 @@ class _DenoiserTask(Task):
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
-        known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n)
+        known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n, numbers)
         noise = _normal((n, *latents.shape[1:]), rng)
         times = torch.tensor(numbers, device=device) / (c.num_frames - 1)
         return (
@@ -228,9 +231,9 @@ class KeyframeTask(_DenoiserTask):
         """One of the key frames at first, then all of them."""
         return [int(rng.choice(self.keyframes))] if fraction < self.config.images else self.keyframes
 
-    def known(self, rng: np.random.Generator, n: int) -> Tensor:
+    def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
         """One clip in eight has its first key frame given, one in eight a random part of them."""
-        k, draw = len(self.keyframes), rng.random(n)
+        k, draw = len(numbers), rng.random(n)
         known = torch.from_numpy((rng.random((n, k)) < 0.5) & (draw < 0.125)[:, None])
         known[:, 0] |= torch.from_numpy((draw >= 0.125) & (draw < 0.25))
         return known & ~known.all(1, keepdim=True)
@@ -254,15 +257,20 @@ class VideoTask(_DenoiserTask):
         self.denoiser = pipe.video_generator.denoiser
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
-        """All frames."""
-        return list(range(self.pipe_config.num_frames))
+        """The key frames and some others, half of the clip together, at first; then all frames."""
+        f, keys = self.pipe_config.num_frames, self.keyframes
+        others = [i for i in range(f) if i not in keys]
+        if fraction < self.config.thinned:
+            others = rng.choice(others, min(max(f // 2 - len(keys), 1), len(others)), replace=False).tolist()
+        return sorted(keys + others)
 
-    def known(self, rng: np.random.Generator, n: int) -> Tensor:
+    def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
         """Given: the key frames (5 in 8), the first four (1 in 8), first or first and last (1 in 8), nothing (1 in 8)."""
-        known = torch.zeros(n, self.pipe_config.num_frames, dtype=torch.bool)
+        known = torch.zeros(n, len(numbers), dtype=torch.bool)
+        keys = [numbers.index(i) for i in self.keyframes]
         for row, kind in zip(known, rng.integers(8, size=n), strict=True):
             if kind < 5:
-                row[self.keyframes] = True
+                row[keys] = True
             elif kind == 5:
                 row[:4] = True
             elif kind == 6:

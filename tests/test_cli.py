@@ -163,9 +163,7 @@ def test_a_continued_video_begins_where_the_other_ends(here, weights):
 
 
 def test_a_story_is_one_video_of_all_its_segments(here, weights):
-    result = run(
-        "story", "the bird", "the car", "--segments", 3, "--weights", weights, "--steps", 1, "-o", "three.mp4"
-    )
+    result = run("story", "the bird", "the car", "--segments", 3, "--weights", weights, "--steps", 1, "-o", "three.mp4")
     assert result.exit_code == 0, result.output
     assert "three.mp4\n" in result.stdout and os.listdir() == ["three.mp4"]
     assert media.read("three.mp4").shape == (16 + 15 + 15, 256, 256, 3)

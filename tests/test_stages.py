@@ -90,7 +90,25 @@ def test_key_frames_begin_with_single_frames_of_four_times_as_many_clips():
     assert seen == {0, 5, 10, 15}
     assert own(latents, ids, mask, known, tau, noise, times).isfinite()
     assert own.batch(0, CPU, fraction=0.25)[0].shape == (3, 4, 4, 8, 8)
-    assert task("video", images=1.0).batch(0, CPU, fraction=0.0)[0].shape[2] == 16
+    assert task("video", images=1.0, thinned=0.0).batch(0, CPU, fraction=0.0)[0].shape[2] == 16
+
+
+def test_the_video_stage_begins_with_half_of_the_frames_the_key_frames_among_them():
+    own, seen = task("video", batch=(4, 3, 3), two_actor_share=0.0, thinned=0.25), set()
+    for step in range(30):
+        latents, ids, mask, known, tau, noise, times = own.batch(step, CPU, fraction=0.24)
+        numbers = (times[0] * 15).round().int().tolist()
+        assert latents.shape == noise.shape == (3, 4, 8, 8, 8) and known.shape == tau.shape == (3, 8)
+        assert numbers == sorted(set(numbers)) and {0, 5, 10, 15} <= set(numbers)
+        frames = render(sample_scenes(3, "train", 0, start=12 * step), 16, 32, 0, numbers, start=12 * step)
+        assert torch.equal(latents, own.codec[0].encode(frames))
+        for row in known:
+            given = [i for i, here in zip(numbers, row.tolist()) if here]
+            assert given in ([], [0], [0, 15], [0, 5, 10, 15], numbers[:4])
+        seen |= set(numbers)
+    assert seen == set(range(16))
+    assert own(latents, ids, mask, known, tau, noise, times).isfinite()
+    assert own.batch(0, CPU, fraction=0.25)[0].shape == (3, 4, 16, 8, 8)
 
 
 def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
@@ -123,7 +141,8 @@ def test_the_empty_caption_gets_gradient_from_training_batches():
 
 def shares(stage, n=16000):
     """How often each pattern of given frames is drawn."""
-    rows = task(stage).known(np.random.default_rng(0), n).int().tolist()
+    numbers = [0, 5, 10, 15] if stage == "key frames" else list(range(16))
+    rows = task(stage).known(np.random.default_rng(0), n, numbers).int().tolist()
     patterns = ["".join(map(str, row)) for row in rows]
     return {pattern: patterns.count(pattern) / n for pattern in set(patterns)}
 
