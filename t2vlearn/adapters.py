@@ -1,10 +1,10 @@
 """New characters: a word that the model did not know, taught by low-rank adapters beside weights that stay as they are.
 
-LoRA (Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1): W x becomes W x + B A x with A (r, n)
+LoRA (Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1): W x becomes W x + B A x with A (r, n)
 and B (m, r), B zero at first. Adapted are the layers that say how a thing looks: the convolutions inside frames, the
 Transformer's self-attention and feed-forward, and the codec's decoder. How things move is left to `TimeAttention`, which
-stays as it is. The word is one more row of the text encoder's embedding (Gal et al. 2022, "An Image is Worth One Word", teach
-that row alone). Some clips of the old world are rehearsed beside the new ones (Ruiz et al. 2022, "DreamBooth", section 3.2).
+stays as it is. The word is one more row of the text encoder's embedding (Gal et al. 2023, "An Image is Worth One Word", teach
+that row alone). Some clips of the old world are rehearsed beside the new ones (Ruiz et al. 2023, "DreamBooth").
 
 Each character is an adapter of its own; those that are in use together add up. Needs the extra `personal` (peft).
 """
