@@ -11,7 +11,7 @@ import torch
 
 from t2vlearn import widgets
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
-from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, Playground, ScheduleExplorer
+from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, DrawingBoard, Playground, ScheduleExplorer
 
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
@@ -30,7 +30,7 @@ def viewer():
 
 
 def test_a_widget_goes_to_a_notebook_and_brings_its_own_page():
-    for widget in (slider(), viewer(), ScheduleExplorer()):
+    for widget in (slider(), viewer(), ScheduleExplorer(), DrawingBoard()):
         data, _ = widget._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"].count("<script") == 1
         assert "http" not in data["text/html"].replace(
@@ -53,6 +53,17 @@ def test_every_clip_needs_its_words(changes):
 def test_weights_have_to_fit_the_words():
     with pytest.raises(ValueError, match="2 words need weights"):
         AttentionViewer(["red", "car"], torch.zeros(1, 1, 3, 3))
+
+
+def test_a_board_gives_back_what_was_drawn():
+    image = np.zeros((32, 32, 4), np.uint8)
+    image[3:9, 4:6] = (230, 31, 36, 255)  # red
+    image[9, 4] = (255, 255, 255, 255)
+    board = DrawingBoard(image)
+    assert np.array_equal(board.drawing, image) and board.pixels.count("r") == 12
+    assert not DrawingBoard().drawing.any()
+    with pytest.raises(ValueError, match="32 x 32 x 4"):
+        DrawingBoard(image[:8])
 
 
 # ------------------------------------------------------------------ in a browser
@@ -170,6 +181,49 @@ def test_the_explorer_says_what_its_dials_do(shown):
     page.get_by_role("slider", name="Step").press("End")
     assert "0.000 of the signal, 1.000 of the noise" in says.text_content()
     assert "straight lines" in page.locator("svg").get_attribute("aria-label")
+
+
+def drawn(page):
+    """Colour of every cell that is not empty, {(column, row): (red, green, blue)}, from the file that the page offers."""
+    pixels = page.evaluate(
+        """async () => {
+            const image = new Image();
+            image.src = document.querySelector("a[download='drawing.png']").href;
+            await image.decode();
+            const ink = new OffscreenCanvas(image.width, image.height).getContext("2d");
+            ink.drawImage(image, 0, 0);
+            return [...ink.getImageData(0, 0, image.width, image.height).data];
+        }"""
+    )
+    rgba = np.array(pixels).reshape(32, 32, 4)
+    return {(int(x), int(y)): tuple(rgba[y, x, :3].tolist()) for y, x in np.argwhere(rgba[..., 3])}
+
+
+def test_the_board_is_drawn_on_by_pointer_and_keys(shown):
+    page = shown(DrawingBoard())
+    board = page.get_by_role("application")
+    box = board.bounding_box()
+    cell = box["width"] / 32
+
+    def move(column, row):
+        page.mouse.move(box["x"] + (column + 0.5) * cell, box["y"] + (row + 0.5) * cell)
+
+    move(2, 5)
+    page.mouse.down()
+    move(6, 5)  # in one leap: the cells between are painted too
+    page.mouse.up()
+    red = (230, 31, 36)
+    assert drawn(page) == {(x, 5): red for x in range(2, 7)}
+    page.get_by_role("button", name="black").click()
+    board.press("ArrowDown")
+    board.press("Space")
+    assert drawn(page)[6, 6] == (33, 28, 36) and "column 7, row 7: black" in page.get_by_role("status").text_content()
+    page.get_by_role("button", name="eraser").click()
+    board.press("ArrowUp")
+    board.press("Space")
+    assert (6, 5) not in drawn(page)
+    page.get_by_role("button", name="Clear").click()
+    assert not drawn(page)
 
 
 # ------------------------------------------------------------------ the playground of a notebook

@@ -1,7 +1,8 @@
 """The captioned toy world: scenes, captions in two languages, and a renderer. It knows no model."""
 
 from t2vlearn.world.captions import Caption, parse_prompt
-from t2vlearn.world.render import render
+from t2vlearn.world.pasting import caption_with, cut_out, paste
+from t2vlearn.world.render import draw_places, find_paths, render
 from t2vlearn.world.scenes import (
     ACTIONS,
     ATTRIBUTES,
@@ -27,7 +28,12 @@ __all__ = [
     "Actor",
     "Caption",
     "Scene",
+    "caption_with",
+    "cut_out",
+    "draw_places",
+    "find_paths",
     "parse_prompt",
+    "paste",
     "render",
     "sample_scene",
     "sample_scenes",

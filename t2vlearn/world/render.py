@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from t2vlearn.world.places import BACKGROUNDS
@@ -47,8 +48,8 @@ def _regions(scene: Scene):
     return LANES if any(actor.action in _HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
 
 
-class _Path(NamedTuple):
-    """Centre, half height and facing (1 or -1) of an actor at each clip time; the ball's centre and half height."""
+class Path(NamedTuple):
+    """Centre (x, y) and half height (f,) of an actor at each clip time, its facing (1 or -1); the ball's x, y, half height."""
 
     x: Tensor
     y: Tensor
@@ -57,7 +58,7 @@ class _Path(NamedTuple):
     ball: tuple[Tensor, Tensor, Tensor] | None
 
 
-def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> _Path:
+def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> Path:
     """Where an action leads at the clip times `u` (f,); `r` are the uniform numbers that fill in what it leaves open."""
     x0, x1, y0, y1, scale = region
     margin = radius + 0.02
@@ -102,7 +103,7 @@ def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> _Path
         bounce = torch.remainder(4 * u + r[5], 1.0)
         ball_y = floor + radius - ball_radius - 4 * 0.3 * (y1 - y0) * bounce * (1 - bounce)
         ball = (near + (far - near) * swing, ball_y, torch.full_like(u, ball_radius))
-    return _Path(x, y, size, facing, ball)
+    return Path(x, y, size, facing, ball)
 
 
 def _signed(colour: Tensor) -> Tensor:
@@ -150,6 +151,84 @@ def _draw(canvas: Tensor, name: str, rows: list[dict], size: int, pad: int) -> N
         flat[channel].scatter_(0, index, patch[channel].flatten())
 
 
+def _times(num_frames: int, frames: Sequence[int] | None) -> Tensor:
+    wanted = list(range(num_frames)) if frames is None else list(frames)
+    return torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
+
+
+def _numbers(n: int, seed: int, start: int) -> np.ndarray:
+    """Uniform numbers (n, 3, UNIFORMS) of each clip: for its first actor, its second, its place."""
+    return np.stack([np.random.default_rng((seed, start + i)).random((3, UNIFORMS)) for i in range(n)])
+
+
+def _pad(size: int) -> int:
+    """A margin, so that the window of a subject at the edge still fits."""
+    return math.ceil(0.32 * size) + 2
+
+
+def _phase(r: np.ndarray, u: Tensor) -> Tensor:
+    return 2 * math.pi * (float(r[6]) + CYCLE * u)
+
+
+def _toy(clip: int, path: Path, phase: Tensor) -> dict:
+    """The ball of a path, as `_draw` wants it."""
+    x, y, size = path.ball  # type: ignore[misc]
+    return {"clip": clip, "phase": phase, "gait": phase, "x": x, "y": y, "size": size, "facing": 1.0, "rgb": INK}
+
+
+def find_paths(
+    scenes: Sequence[Scene], num_frames: int = 16, seed: int = 0, frames: Sequence[int] | None = None, start: int = 0
+) -> list[list[Path]]:
+    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each."""
+    u, numbers = _times(num_frames, frames), _numbers(len(scenes), seed, start)
+    found = []
+    for scene, rows in zip(scenes, numbers):
+        one = []
+        for actor, region, r in zip(scene.actors, _regions(scene), rows):
+            low, spread = RADIUS[actor.size]
+            one.append(_path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r))
+        found.append(one)
+    return found
+
+
+@torch.no_grad()
+def draw_places(
+    scenes: Sequence[Scene], size: int = 64, seed: int = 0, device: str | torch.device = "cpu", start: int = 0
+) -> Tensor:
+    """The scenes' places without their actors, as `render` draws them: (n, 3, h, w) in [-1, 1]."""
+    numbers, images = _numbers(len(scenes), seed, start), torch.empty(len(scenes), 3, size, size, device=device)
+    centres = (torch.arange(size, device=device) + 0.5) / size
+    for place, background in BACKGROUNDS.items():
+        rows = [i for i, scene in enumerate(scenes) if scene.place == place]
+        if rows:
+            r = torch.tensor(numbers[rows, 2, :3], dtype=torch.float32, device=device).T[..., None, None]
+            x, y = centres.view(1, 1, -1).expand(len(rows), 1, -1), centres.view(1, -1, 1).expand(len(rows), -1, 1)
+            images[rows] = _signed(background(x, y, r, 1 / size))
+    return images
+
+
+@torch.no_grad()
+def draw_ball(
+    clips: Tensor,
+    scenes: Sequence[Scene],
+    paths: Sequence[Sequence[Path]],
+    num_frames: int = 16,
+    seed: int = 0,
+    frames: Sequence[int] | None = None,
+    start: int = 0,
+) -> None:
+    """Add the ball of each first actor that plays with one to `clips` (n, 3, f, h, w), in place."""
+    size, u, numbers = clips.shape[-1], _times(num_frames, frames), _numbers(len(scenes), seed, start)
+    rows = [
+        _toy(i, path[0], _phase(r[0], u)) for i, (path, r) in enumerate(zip(paths, numbers)) if path[0].ball is not None
+    ]
+    if rows:
+        pad = _pad(size)
+        canvas = F.pad(clips.transpose(0, 1), (pad,) * 4).contiguous()
+        _draw(canvas, "ball", rows, size, pad)
+        clips.copy_(canvas[..., pad:-pad, pad:-pad].transpose(0, 1))
+
+
 @torch.no_grad()
 def render(
     scenes: Sequence[Scene],
@@ -159,6 +238,7 @@ def render(
     frames: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     start: int = 0,
+    paths: Sequence[Sequence[Path]] | None = None,
 ) -> Tensor:
     """Draw scenes as clips.
 
@@ -170,44 +250,31 @@ def render(
         frames: indices of the frames to draw (default: all), for key frames.
         device: where to draw.
         start: index of the first scene, so that a long list can be drawn in parts.
+        paths: where the actors go (default: `find_paths`), for motions that the world does not have.
 
     Returns:
         float32 (n, 3, f, h, w) in [-1, 1].
     """
-    wanted = list(range(num_frames)) if frames is None else list(frames)
-    u = torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
-    pad = math.ceil(0.32 * size) + 2  # a margin, so that the window of a subject at the edge still fits
-    canvas = torch.empty(3, len(scenes), len(wanted), size + 2 * pad, size + 2 * pad, device=device)
+    u, numbers = _times(num_frames, frames), _numbers(len(scenes), seed, start)
+    paths = find_paths(scenes, num_frames, seed, frames, start) if paths is None else paths
+    pad = _pad(size)
+    canvas = torch.empty(3, len(scenes), len(u), size + 2 * pad, size + 2 * pad, device=device)
     inside = canvas[..., pad:-pad, pad:-pad]
-    numbers = np.stack([np.random.default_rng((seed, start + i)).random((3, UNIFORMS)) for i in range(len(scenes))])
-
-    centres = (torch.arange(size, device=device) + 0.5) / size
-    for place, background in BACKGROUNDS.items():
-        rows = [i for i, scene in enumerate(scenes) if scene.place == place]
-        if rows:
-            r = torch.tensor(numbers[rows, 2, :3], dtype=torch.float32, device=device).T[..., None, None]
-            x, y = centres.view(1, 1, -1).expand(len(rows), 1, -1), centres.view(1, -1, 1).expand(len(rows), -1, 1)
-            for i, image in zip(rows, _signed(background(x, y, r, 1 / size))):
-                inside[:, i] = image.unsqueeze(1)  # the same in every frame
+    inside[:] = draw_places(scenes, size, seed, device, start).transpose(0, 1).unsqueeze(2)  # the same in every frame
 
     for slot in range(2):  # the second actor stands in front of the first, a ball in front of its player
         groups: dict[str, list[dict]] = {}
         for i, scene in enumerate(scenes):
             if slot >= len(scene.actors):
                 continue
-            actor, r = scene.actors[slot], numbers[i, slot]
-            region = _regions(scene)[slot]
-            low, spread = RADIUS[actor.size]
-            path = _path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r)
-            phase = 2 * math.pi * (float(r[6]) + CYCLE * u)
+            actor, r, path = scene.actors[slot], numbers[i, slot], paths[i][slot]
+            phase = _phase(r, u)
             runs = 1.0 if actor.action.startswith(("moves", "circles", "plays")) else 0.35
             common = {"clip": i, "phase": phase, "gait": runs * torch.sin(phase)}
             body = {"x": path.x, "y": path.y, "size": path.size, "facing": path.facing}
             groups.setdefault(actor.subject, []).append(common | body | {"rgb": RGB[actor.colour]})
             if path.ball is not None:
-                bx, by, br = path.ball
-                toy = {"x": bx, "y": by, "size": br, "facing": 1.0, "rgb": INK}
-                groups.setdefault("ball", []).append(common | toy)
+                groups.setdefault("ball", []).append(_toy(i, path, phase))
         for name in (*SUBJECTS, "ball"):
             if name in groups:
                 _draw(canvas, name, groups[name], size, pad)

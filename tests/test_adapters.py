@@ -1,0 +1,164 @@
+"""New characters: nothing changes before learning nor after forgetting; a file brings back what was learnt; two add up."""
+
+import re
+
+import pytest
+import torch
+
+from t2vlearn.errors import UserError
+from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.world import caption_with, render, sample_scenes
+
+pytest.importorskip("peft", reason="comes with the extra `personal`")
+from t2vlearn.adapters import (  # noqa: E402
+    GrownEmbedding,
+    add_character,
+    characters,
+    learn_character,
+    load_character,
+    networks,
+    remove_character,
+    save_character,
+    use_characters,
+)
+
+SCENES = sample_scenes(8, "train", 1)
+CAPTIONS = [caption_with("robot", scene, i) for i, scene in enumerate(SCENES)]
+
+
+@pytest.fixture
+def pipe():
+    """A pipeline with random weights, its own in every test."""
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(size=16, dim=16, depth=2, num_heads=2, text_depth=1, codec_width=16, width=16, convs=2)
+    with torch.no_grad():
+        for parameter in pipe.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.2)
+    return pipe
+
+
+@pytest.fixture
+def clips():
+    return render(SCENES, 16, 16, seed=1)
+
+
+def picture(pipe, prompt="a red star jumps"):
+    return torch.from_numpy(pipe(prompt, num_inference_steps=2).frames).float()
+
+
+def stir(pipe, word, seed=0):
+    """What learning leaves behind: adapters that change something."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for network in networks(pipe).values():
+            for name, parameter in network.named_parameters():
+                if "lora_B" in name and f".{word}." in name:
+                    parameter.normal_(std=0.3)
+
+
+def test_an_adapter_that_has_learnt_nothing_changes_nothing(pipe):
+    before = picture(pipe)
+    add_character(pipe, "robot")
+    assert torch.equal(picture(pipe), before)
+    assert characters(pipe) == ["robot"] and not pipe.unknown_words("a robot")
+
+
+def test_the_new_words_row_begins_as_the_mean_of_what_it_is_like(pipe):
+    encoder = pipe.text_encoder
+    ids = [encoder.tokenizer.token_to_id(word) for word in ("puppy", "car")]
+    mean = encoder.embedding.weight[ids].mean(0)
+    add_character(pipe, "robot", like=["puppy", "car"])
+    robot = encoder.embedding(encoder.tokenize(["robot"])[0])[0, 0]
+    torch.testing.assert_close(robot, mean)
+
+
+def test_forgetting_gives_back_every_bit(pipe):
+    state, before = {k: v.clone() for k, v in pipe.state_dict().items()}, picture(pipe)
+    add_character(pipe, "robot")
+    stir(pipe, "robot")
+    assert not torch.equal(picture(pipe), before)
+    remove_character(pipe, "robot")
+    after = pipe.state_dict()
+    assert after.keys() == state.keys() and all(torch.equal(after[k], v) for k, v in state.items())
+    assert torch.equal(picture(pipe), before) and pipe.unknown_words("a robot") == {"robot": []} | pipe.unknown_words("a robot")
+    assert all(parameter.requires_grad for parameter in pipe.parameters())
+
+
+def test_learning_lowers_the_loss_and_leaves_the_base_alone(pipe, clips):
+    base = {k: v.clone() for k, v in pipe.state_dict().items()}
+    losses = learn_character(pipe, "robot", clips, CAPTIONS, steps=(24, 40, 30), batch=(8, 4, 2), lr=1e-2)
+    assert {name: len(values) for name, values in losses.items()} == {"decoder": 24, "keyframes": 40, "video": 30}
+    for values in losses.values():
+        assert sum(values[-8:]) < sum(values[:8])
+    state = pipe.state_dict()
+    for key, value in base.items():
+        key = key.replace("text_encoder.embedding.weight", "text_encoder.embedding.base.weight")
+        found = state[key] if key in state else state[re.sub(r"\.(\w+)$", r".base_layer.\1", key)]
+        assert torch.equal(found, value), key
+    assert not any("time_before" in key or "time_after" in key for key in state if "lora" in key)
+
+
+def test_a_file_brings_the_character_back(pipe, tmp_path):
+    add_character(pipe, "robot", like=["puppy"])
+    stir(pipe, "robot")
+    with torch.no_grad():
+        for parameter in pipe.parameters():
+            parameter.copy_(parameter.half().float())  # a file holds half precision
+    wanted = picture(pipe, "a robot jumps")
+    path = save_character(pipe, "robot", tmp_path / "robot.safetensors")
+    remove_character(pipe, "robot")
+    assert load_character(pipe, path) == "robot"
+    assert torch.equal(picture(pipe, "a robot jumps"), wanted)
+
+
+def test_two_characters_add_up_and_each_can_be_left_out(pipe):
+    layer, x = "before.0.conv_1", torch.randn(2, 16, 4, 4)
+    denoiser = networks(pipe)["keyframes"]
+    plain = denoiser.get_submodule(layer)(x)
+    for seed, word in enumerate(("robot", "ghost")):
+        add_character(pipe, word)
+        stir(pipe, word, seed)
+    changes = {}
+    for words in (["robot"], ["ghost"], ["robot", "ghost"], []):
+        use_characters(pipe, words)
+        changes[tuple(words)] = (denoiser.get_submodule(layer)(x) - plain).detach()
+    assert changes["robot",].abs().max() > 1e-2 < changes["ghost",].abs().max()
+    torch.testing.assert_close(changes["robot", "ghost"], changes["robot",] + changes["ghost",], atol=1e-4, rtol=1e-4)
+    assert not changes[()].any()
+    remove_character(pipe, "robot")
+    torch.testing.assert_close(denoiser.get_submodule(layer)(x) - plain, changes["ghost",])
+    assert characters(pipe) == ["ghost"]
+
+
+def test_a_grown_embedding_looks_up_old_and_new_rows():
+    grown = GrownEmbedding(torch.nn.Embedding(3, 2))
+    grown.rows["a"] = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    assert grown(torch.tensor([[3, 0]])).tolist() == [[[1.0, 2.0], grown.base.weight[0].tolist()]]
+
+
+@pytest.mark.parametrize("word", ["puppy", "two words", "Robot", ""])
+def test_a_word_has_to_be_new_and_one(pipe, word):
+    with pytest.raises(UserError, match="choose"):
+        add_character(pipe, word)
+    assert characters(pipe) == []
+
+
+def test_mistakes_say_what_to_do(pipe, clips, tmp_path):
+    with pytest.raises(UserError, match="captions as clips"):
+        learn_character(pipe, "robot", clips, CAPTIONS[:3])
+    with pytest.raises(UserError, match="needs the word"):
+        learn_character(pipe, "robot", clips, ["a star"] * len(clips))
+    with pytest.raises(UserError, match="no character 'robot'"):
+        save_character(pipe, "robot", tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").write_text("nothing")
+    with pytest.raises(UserError, match="no character"):
+        load_character(pipe, tmp_path / "x.safetensors")
+    add_character(pipe, "robot")
+    save_character(pipe, "robot", tmp_path / "robot.safetensors")
+    with pytest.raises(UserError, match="knows the word"):
+        load_character(pipe, tmp_path / "robot.safetensors")
+    other = TextToVideoPipeline(size=16, dim=32, depth=2, num_heads=2, text_depth=1, codec_width=16, width=16, convs=2)
+    with pytest.raises(UserError, match="another shape"):
+        load_character(other, tmp_path / "robot.safetensors")
+    assert characters(other) == []
