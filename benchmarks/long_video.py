@@ -49,31 +49,32 @@ def full_caption(scene: Scene, seed: int) -> Caption:
     return next(c for c in (scene.caption("en", seed + i) for i in range(1000)) if c.named == scene.attributes.keys())
 
 
-def from_four(pipe: TextToVideoPipeline, stories: list[list[str]], segments: int) -> Iterator[np.ndarray]:
-    """Each clip begins with the last four frames of the one before, as pixels: whole clips of 16 frames."""
-    frames = None
-    for k in range(segments):
-        prompts = [story[k % len(story)] for story in stories]
-        if frames is None:
-            frames = pipe(prompts, STEPS, seed=SEED).frames
-        else:  # one by one, for a pipeline continues one clip at a time
-            frames = np.concatenate([
-                pipe(prompt, STEPS, seed=SEED + 1000 * k + i, continue_from=clip).frames
-                for i, (prompt, clip) in enumerate(zip(prompts, frames))
-            ])  # fmt: skip
-        yield frames
-
-
-def windows(pipe, stories, segments, level) -> Iterator[np.ndarray]:
-    """Every segment as a whole clip of 16 frames (n, 16, h, w, 3)."""
+def windows(
+    pipe: TextToVideoPipeline, stories: list[list[str]], segments: int, level: float | None
+) -> Iterator[np.ndarray]:
+    """Every segment as whole clips of 16 frames (n, 16, h, w, 3)."""
     if level is None:
-        yield from from_four(pipe, stories, segments)
+        clips = None
+        for k in range(segments):
+            prompts, seed = [story[k % len(story)] for story in stories], SEED + 1000 * k
+            if clips is None:
+                clips = pipe(prompts, STEPS, seed=seed).frames
+            else:  # a pipeline continues one clip at a time
+                made = [pipe(p, STEPS, seed=seed + i, continue_from=c) for i, (p, c) in enumerate(zip(prompts, clips))]
+                clips = np.concatenate([out.frames for out in made])
+            yield clips
         return
+    # In parts of ten, whose activations stay in the cache.
+    parts = [
+        generate_long(pipe, stories[i : i + 10], segments, level, STEPS, seed=SEED + i)
+        for i in range(0, len(stories), 10)
+    ]
     last = None
-    for piece in generate_long(pipe, stories, segments, level, STEPS, seed=SEED):
-        clip = piece if last is None else np.concatenate([last, piece], axis=1)
-        last = clip[:, -1:]
-        yield clip
+    for pieces in zip(*parts):
+        piece = np.concatenate(pieces)
+        clips = piece if last is None else np.concatenate([last, piece], axis=1)
+        last = clips[:, -1:]
+        yield clips
 
 
 def look(clips: np.ndarray) -> dict[str, np.ndarray]:

@@ -183,9 +183,7 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
 
 def joint(judge: Judge, frames: np.ndarray, scenes: list, captions: list) -> list[bool]:
     """Is all right that a caption names?"""
-    return [
-        bool(Accuracy.of([r], [s], [c]).hits["joint"]) for r, s, c in zip(judge.read(frames), scenes, captions)
-    ]
+    return [bool(Accuracy.of([r], [s], [c]).hits["joint"]) for r, s, c in zip(judge.read(frames), scenes, captions)]
 
 
 def main() -> None:
