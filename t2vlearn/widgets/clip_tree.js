@@ -30,7 +30,7 @@ function render({ model, el }) {
   const again = make("button", { type: "button", style: BUTTON }, "Start again");
   const says = make("div", { role: "status", style: "margin-top: 0.4em; min-height: 3em" });
   const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again);
-  const stage = make("div", { role: "group", "aria-label": model.get("question"), tabindex: 0 }, make("div", {}, model.get("question")), screen, row, says);
+  const stage = make("div", { role: "group", "aria-label": model.get("question"), tabindex: 0, style: "width: fit-content; padding: 0.4em" }, make("div", {}, model.get("question")), screen, row, says);
   el.replaceChildren(stage);
 
   const ink = screen.getContext("2d");
