@@ -157,7 +157,7 @@ def generate(
             callback=lambda stage, step, total, _: show(stage, step, total),
         )
     result.save(output)
-    media.write_clips(sheet, result.keyframes)
+    media.write_clips(sheet, result.keyframes, mark=media.MARK)
     typer.echo(f"video       {output}")
     typer.echo(f"key frames  {sheet}")
     _print_verdict(prompts, result.frames)

@@ -91,7 +91,8 @@ class Output:
     def save(self, path: str | Path, index: int | None = None) -> Path:
         """Write a file by its suffix: .mp4, .webm, .gif, .webp, or .png (contact sheet).
 
-        Several clips stand side by side in a video and below each other in a contact sheet; `index` picks one.
+        Several clips stand side by side in a video and below each other in a contact sheet; `index` picks one. The file
+        says of itself that it is generated (`media.MARK`).
 
         Raises:
             UserError: for an unknown suffix or a folder that cannot be written.
@@ -99,7 +100,7 @@ class Output:
         from t2vlearn import media
 
         clips = self.frames if index is None else self.frames[index : index + 1]
-        return media.write_clips(path, clips)
+        return media.write_clips(path, clips, mark=media.MARK)
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:

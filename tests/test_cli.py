@@ -97,6 +97,7 @@ def test_generate_writes_a_video_and_its_key_frames(here, weights):
     assert "new/puppy.mp4\n" in result.stdout and "new/puppy-keyframes.png\n" in result.stdout
     assert sorted(os.listdir("new")) == ["puppy-keyframes.png", "puppy.mp4"]
     assert media.read("new/puppy.mp4").shape == (16, 256, 256, 3)
+    assert {media.read_mark(file) for file in ("new/puppy.mp4", "new/puppy-keyframes.png")} == {media.MARK}
     sheet = media.read("new/puppy-keyframes.png")
     assert sheet.shape == (1, 128, 4 * 130 - 2, 3)
 

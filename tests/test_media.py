@@ -186,14 +186,36 @@ def test_frames_that_are_none(tmp_path):
         media.write(tmp_path / "clip.webp", clip(), scale=0)
 
 
+@pytest.mark.parametrize("reader", [media.read, media.read_mark])
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp", ".png"])
-def test_reading_what_is_broken_or_missing(tmp_path, suffix):
+def test_reading_what_is_broken_or_missing(tmp_path, suffix, reader):
     path = tmp_path / f"clip{suffix}"
     with pytest.raises(UserError, match="there is no file"):
-        media.read(path)
+        reader(path)
     path.write_bytes(b"neither a video nor a picture")
     with pytest.raises(UserError, match="cannot read"):
-        media.read(path)
+        reader(path)
+
+
+@pytest.mark.parametrize("suffix", media.SUFFIXES)
+def test_the_mark_is_in_the_file_and_not_in_the_picture(tmp_path, suffix):
+    plain, marked = tmp_path / f"plain{suffix}", tmp_path / f"marked{suffix}"
+    media.write(plain, clip())
+    media.write(marked, clip(), mark=media.MARK)
+    assert media.read_mark(plain) == "" and media.MARK.encode() not in plain.read_bytes()
+    assert media.read_mark(marked) == media.MARK and media.MARK.encode() in marked.read_bytes()
+    assert (media.read(marked) == media.read(plain)).all()
+    media.write(marked, media.read(marked), scale=1)  # a copy, frame by frame, has lost it
+    assert media.read_mark(marked) == ""
+
+
+@pytest.mark.parametrize("suffix", media.SUFFIXES)
+def test_a_mark_comes_back_letter_by_letter(tmp_path, suffix):
+    odd = r"a=b; #c \d [e]"
+    assert media.read_mark(media.write(tmp_path / f"clip{suffix}", clip(2), mark=odd)) == odd
+    for bad in ("小狗", "two\nlines"):
+        with pytest.raises(UserError, match="one line of plain Latin letters"):
+            media.write(tmp_path / f"bad{suffix}", clip(2), mark=bad)
 
 
 def test_reading_a_grey_picture_and_one_with_transparency(tmp_path):

@@ -212,6 +212,13 @@ def test_clips_are_saved_as_they_are(pipe, tmp_path):
     assert len(media.read(out.save(tmp_path / "both.webp"))) == 16
 
 
+@pytest.mark.parametrize("suffix", media.SUFFIXES)
+def test_a_saved_clip_says_that_it_is_generated_and_not_what_was_asked(pipe, tmp_path, suffix):
+    path = make(pipe, PROMPT).save(tmp_path / f"clip{suffix}")
+    assert media.read_mark(path) == media.MARK
+    assert PROMPT.encode() not in path.read_bytes()
+
+
 def test_saving_and_loading_changes_no_clip(pipe, tmp_path):
     folder = pipe.save_pretrained(tmp_path / "weights")
     loaded = TextToVideoPipeline.from_pretrained(folder)

@@ -11,7 +11,15 @@ import torch
 
 from t2vlearn import widgets
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
-from t2vlearn.widgets import AttentionViewer, ClipGrid, ClipSlider, DrawingBoard, Playground, ScheduleExplorer
+from t2vlearn.widgets import (
+    AttentionViewer,
+    ClipGrid,
+    ClipSlider,
+    ClipTree,
+    DrawingBoard,
+    Playground,
+    ScheduleExplorer,
+)
 
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
@@ -26,11 +34,26 @@ def viewer():
     return AttentionViewer(["red", "car"], weights)
 
 
+def grey(value, frames=3):
+    return np.full((frames, 8, 8, 3), value, np.uint8)
+
+
+def tree(depth=2, **changes):
+    """Left makes the picture darker by 40, right lighter; the note is the grey of the clip before."""
+
+    def go_on(clip, actions):
+        before = int(clip[-1, 0, 0, 0])
+        return [(grey(before + (40 if action == "lighter" else -40)), f"was {before}") for action in actions]
+
+    options = {"question": "Darker or lighter?", "alt": "a grey square", "fps": 50} | changes
+    return ClipTree(grey(120), {"ArrowLeft": "darker", "ArrowRight": "lighter"}, go_on, depth, **options)
+
+
 # ------------------------------------------------------------------ in Python
 
 
 def test_a_widget_goes_to_a_notebook_and_brings_its_own_page():
-    for widget in (slider(), viewer(), ScheduleExplorer(), DrawingBoard()):
+    for widget in (slider(), viewer(), ScheduleExplorer(), DrawingBoard(), tree()):
         data, _ = widget._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"].count("<script") == 1
         assert "http" not in data["text/html"].replace(
@@ -64,6 +87,31 @@ def test_a_board_gives_back_what_was_drawn():
     assert not DrawingBoard().drawing.any()
     with pytest.raises(ValueError, match="32 x 32 x 4"):
         DrawingBoard(image[:8])
+
+
+def test_a_tree_makes_all_branches_and_each_goes_on_from_its_own_clip():
+    made = tree(depth=2).clips
+    assert set(made) == {"", "0", "1", "00", "01", "10", "11"}
+    assert {path: clip["note"] for path, clip in made.items() if len(path) == 2} == {
+        "00": "was 80", "01": "was 80", "10": "was 160", "11": "was 160",
+    }  # fmt: skip
+    assert made["01"]["alt"] == "a grey square, lighter" and made["01"]["frames"] == 3
+
+
+def test_the_kernel_makes_a_branch_when_it_is_played():
+    widget, said = tree(depth=1), []
+    widget.send = said.append
+    for path in ("01", "011"):
+        widget._hear({"type": "go", "path": path})
+    assert [(m["path"], m["clip"]["note"]) for m in said] == [("01", "was 80"), ("011", "was 120")]
+
+
+@pytest.mark.parametrize("changes", [{"alt": " "}, {"first": np.zeros((3, 8, 9, 3), np.uint8)}, {"actions": {}}])
+def test_a_tree_needs_actions_square_frames_and_words(changes):
+    plain = {"first": grey(0), "actions": {"a": "b"}, "go_on": None, "depth": 0, "question": "?", "alt": "grey"}
+    assert ClipTree(**plain).size == 8
+    with pytest.raises(ValueError, match="one to ten actions"):
+        ClipTree(**plain | changes)
 
 
 # ------------------------------------------------------------------ in a browser
@@ -115,6 +163,29 @@ def test_a_grid_has_a_slider_for_each_axis_and_plays_along_the_last(shown):
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("document.querySelector('img').alt === 'guidance 3, steps 10'")
     assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+
+
+def grey_of(page):
+    return page.evaluate("document.querySelector('canvas').getContext('2d').getImageData(4, 4, 1, 1).data[0]")
+
+
+def test_a_tree_is_played_with_keys_and_buttons_to_its_end_and_again(shown):
+    page = shown(tree(depth=2))
+    stage, says = page.get_by_role("group", name="Darker or lighter?"), page.get_by_role("status")
+    left, right = (page.get_by_role("button", name=name) for name in ("darker", "lighter"))
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label') === 'a grey square'")
+    assert grey_of(page) == 120
+    stage.press("ArrowRight")
+    page.wait_for_function("document.querySelector('[role=status]').textContent === 'lighter. was 120'")
+    assert grey_of(page) == 160 and page.locator("canvas").get_attribute("aria-label") == "a grey square, lighter"
+    left.click()  # the clip before may still be playing: then it is shown to its end first
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('end here')")
+    assert grey_of(page) == 120 and says.text_content().startswith("lighter, then darker. was 160")
+    assert left.is_disabled() and right.is_disabled()
+    stage.press("ArrowLeft")
+    page.get_by_role("button", name="Start again").click()
+    page.wait_for_function("document.querySelector('[role=status]').textContent === ''")
+    assert grey_of(page) == 120 and left.is_enabled()
 
 
 def test_less_motion_is_respected(browser):
@@ -232,7 +303,7 @@ def test_the_board_is_drawn_on_by_pointer_and_keys(shown):
 class Notebook:
     """What a notebook's front end does for a widget: it runs the script and carries messages, here to and from a real page."""
 
-    def __init__(self, page, widget):
+    def __init__(self, page, widget, state):
         self.page, self.answers = page, queue.Queue()
         widget.send = lambda content, buffers=None: self.answers.put((content, buffers or []))
         page.expose_function("toKernel", widget._hear)
@@ -249,7 +320,7 @@ class Notebook:
                 const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
                 (await import(url)).default.render({ model, el: document.querySelector("main") });
             }""",
-            [widget._esm, {"prompt": widget.prompt, "manifest": widget.manifest}],
+            [str(widget._esm), state],
         )
 
     def until(self, said: str) -> None:
@@ -265,12 +336,26 @@ class Notebook:
                 )
 
 
+def test_in_a_notebook_a_tree_asks_the_kernel_for_what_is_not_there(browser):
+    context = browser.new_context()
+    page, widget = context.new_page(), tree(depth=1)
+    state = {name: getattr(widget, name) for name in widget.trait_names(static=True)}
+    notebook = Notebook(page, widget, state)
+    for _ in range(2):  # the second choice leaves what was made ahead
+        page.wait_for_timeout(100)
+        page.get_by_role("group").press("ArrowLeft")
+    notebook.until("darker, then darker. was 80")
+    assert grey_of(page) == 40
+    context.close()
+
+
 @pytest.fixture
 def notebook(browser, tiny_pipeline):
     context = browser.new_context()
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    yield Notebook(page, Playground(tiny_pipeline, prompt="a red car"))
+    widget = Playground(tiny_pipeline, prompt="a red car")
+    yield Notebook(page, widget, {"prompt": widget.prompt, "manifest": widget.manifest})
     assert not errors
     context.close()
 

@@ -1,0 +1,112 @@
+// A clip that goes on as the player chooses: keys or buttons. `clips` maps what was chosen so far ("" at the beginning, then one
+// digit a choice) to a segment: its frames side by side in one picture, how many they are, words for it, and a note. Where a
+// kernel listens, it makes the segments that are not there yet; in a page, the story ends with those that are.
+
+const BUTTON =
+  "font: inherit; padding: 0.25em 0.7em; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 0.3em";
+const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function render({ model, el }) {
+  const clips = { ...model.get("clips") };
+  const actions = model.get("actions"); // [[key, label], ...]
+  const size = model.get("size");
+  const live = typeof model.send === "function";
+  const symbols = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
+
+  const screen = make("canvas", {
+    width: size,
+    height: size,
+    role: "img",
+    style: `display: block; width: min(100%, ${model.get("width")}px); image-rendering: pixelated`,
+  });
+  const buttons = actions.map(([key, label]) => make("button", { type: "button", style: BUTTON }, `${symbols[key] ?? key} ${label}`));
+  const again = make("button", { type: "button", style: BUTTON }, "Start again");
+  const says = make("div", { role: "status", style: "margin-top: 0.4em; min-height: 3em" });
+  const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again);
+  const stage = make("div", { role: "group", "aria-label": model.get("question"), tabindex: 0, style: "width: fit-content; padding: 0.4em" }, make("div", {}, model.get("question")), screen, row, says);
+  el.replaceChildren(stage);
+
+  const ink = screen.getContext("2d");
+  let path = "";
+  let timer = null;
+  let playing = false;
+  let wish = null; // what was pressed while a segment was still playing
+
+  function can(choice) {
+    return live || path + choice in clips;
+  }
+
+  function describe() {
+    const chosen = [...path].map((digit) => actions[digit][1]);
+    const { note } = clips[path];
+    const end = live || buttons.some((_, i) => can(i)) ? "" : " The prepared clips end here.";
+    says.textContent = (chosen.length ? `${chosen.join(", then ")}. ${note}${end}` : note).trim();
+    buttons.forEach((button, i) => {
+      button.toggleAttribute("disabled", !can(i));
+      button.style.opacity = can(i) ? 1 : 0.4;
+    });
+  }
+
+  async function play() {
+    const { strip, frames, alt } = clips[path];
+    playing = true;
+    const picture = new Image();
+    picture.src = strip;
+    await picture.decode();
+    screen.setAttribute("aria-label", alt);
+    describe();
+    let frame = quiet() ? frames - 1 : 0;
+    clearInterval(timer);
+    const draw = () => ink.drawImage(picture, -frame * size, 0);
+    draw();
+    timer = setInterval(() => {
+      if (++frame < frames) return draw();
+      clearInterval(timer);
+      playing = false;
+      if (wish !== null) go(wish);
+    }, 1000 / model.get("fps"));
+  }
+
+  function go(choice) {
+    wish = playing ? choice : null; // a segment is always shown to its end
+    if (playing || !can(choice)) return;
+    const next = path + choice;
+    if (next in clips) {
+      path = next;
+      play();
+    } else {
+      says.textContent = "The kernel makes the next clip …";
+      model.send({ type: "go", path: next });
+    }
+  }
+
+  buttons.forEach((button, i) => button.addEventListener("click", () => go(i)));
+  again.addEventListener("click", () => {
+    path = "";
+    wish = null;
+    play();
+  });
+  stage.addEventListener("keydown", (event) => {
+    const choice = actions.findIndex(([key]) => key === event.key);
+    if (choice < 0) return;
+    event.preventDefault();
+    go(choice);
+  });
+  model.on("msg:custom", (content) => {
+    clips[content.path] = content.clip;
+    if (content.path.slice(0, -1) !== path) return; // the player has gone elsewhere meanwhile
+    path = content.path;
+    play();
+  });
+  play();
+  return () => clearInterval(timer);
+}
+
+export default { render };
