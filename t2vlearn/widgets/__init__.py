@@ -15,9 +15,10 @@ from torch import Tensor
 
 from t2vlearn.plots import data_uri
 from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.cost_calculator import CostCalculator
 from t2vlearn.widgets.playground import Playground
 
-__all__ = ["AttentionViewer", "ClipGrid", "ClipSlider", "Playground", "ScheduleExplorer"]
+__all__ = ["AttentionViewer", "ClipGrid", "ClipSlider", "CostCalculator", "Playground", "ScheduleExplorer"]
 
 
 class ClipGrid(Widget):
