@@ -1,4 +1,4 @@
-"""How does the loss fall with compute, and which size is best at each? `python benchmarks/scaling.py [--cpu-minutes 30]`
+"""How does the loss fall with compute, and which size is best at each? `python benchmarks/scaling.py [--fresh]`
 
 Six networks of one shape, the text encoder and key-frame denoiser of stage 2, from 50 thousand to 3 million parameters,
 each trained from nothing on the bundled codec's latents, 16 clips a step, every clip new. The learning rate stays constant
@@ -7,8 +7,8 @@ section 4.3), so one run gives all of a size's points. Muon's rate falls with th
 size of a layer's change (Yang et al. 2023, "A Spectral Condition for Feature Learning"); AdamW's is the same for all.
 
 The loss: that of training on 96 clips of another seed, at four fixed noise levels, with fixed noise. Compute: FLOPs of
-forward and backward (`t2vlearn.costs.count_flops`), without those of the optimiser. Every size gets about the same
-processor time.
+forward and backward (`t2vlearn.costs.count_flops`), without those of the optimiser. Every size gets one
+to two TFLOP: about a quarter of an hour of one core in all.
 
 A size that is in the file already is not trained again; `--fresh` begins anew. Prints a table and writes
 benchmarks/results/scaling.json, from which `t2vlearn.costs.fit_power_law` makes the law.
@@ -35,8 +35,8 @@ from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import KeyframeTask, TrainConfig
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
-#: Steps of each width at 30 minutes in all.
-STEPS = {16: 3200, 32: 1800, 48: 1360, 64: 900, 96: 520, 128: 340}
+#: Steps of each width.
+STEPS = {16: 1920, 32: 1080, 48: 544, 64: 210, 96: 120, 128: 80}
 FIRST = 40  # steps before the first point: the warm-up is over, nearly
 DEVICE = torch.device("cpu")
 
@@ -79,6 +79,13 @@ def points(last: int) -> list[int]:
     return found[::-1]
 
 
+def flops_a_step(dim: int, words: list[str], example: tuple[Tensor, ...]) -> int:
+    """Forward and backward of one batch."""
+    config = recipe(dim, words)
+    task = KeyframeTask(TextToVideoPipeline(**asdict(config.pipeline)), config, seed=0)
+    return count_flops(lambda: task(*example).backward())
+
+
 def run(dim: int, steps: int, batch, held_out: HeldOut, words: list[str], bars: Progress) -> dict:
     """Train one size; its row of the table."""
     torch.manual_seed(0)
@@ -86,16 +93,7 @@ def run(dim: int, steps: int, batch, held_out: HeldOut, words: list[str], bars: 
     task = KeyframeTask(TextToVideoPipeline(**asdict(config.pipeline)), config, seed=0)
     task.batch = lambda step, device, fraction: batch(step)  # type: ignore[method-assign]
     stage = StageRun(task, config, Accelerator(mixed_precision="no"))
-    flops = count_flops(lambda: task(*batch(0)).backward())
-    task.zero_grad()
-    row: dict = {
-        "dim": dim,
-        "parameters": sum(p.numel() for p in task.parameters()),
-        "flops_a_step": flops,
-        "steps": [],
-        "flops": [],
-        "loss": [],
-    }
+    row: dict = {"dim": dim, "parameters": sum(p.numel() for p in task.parameters()), "steps": [], "loss": []}
     bar, asked, begin = bars.add_task(f"width {dim}", total=steps), points(steps), time.process_time()
     for step in range(1, steps + 1):
         stage.advance(0.5)  # a schedule that is half over: a constant learning rate after the warm-up
@@ -104,14 +102,12 @@ def run(dim: int, steps: int, batch, held_out: HeldOut, words: list[str], bars: 
             with stage.averaged_weights():
                 row["loss"].append(held_out.loss(task))
             row["steps"].append(step)
-            row["flops"].append(step * flops)
     return row | {"cpu_seconds": time.process_time() - begin}
 
 
 def main() -> None:
     """Train what is missing, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu-minutes", type=float, default=30, help="about how long on one core, all sizes together")
     parser.add_argument("--fresh", action="store_true", help="begin anew")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -128,7 +124,9 @@ def main() -> None:
     with Progress() as bars:
         for dim, steps in STEPS.items():
             if dim not in known:
-                known[dim] = run(dim, round(steps * options.cpu_minutes / 30), batch, held_out, words, bars)
+                known[dim] = run(dim, steps, batch, held_out, words, bars)
+            flops = flops_a_step(dim, words, batch(0))
+            known[dim] |= {"flops_a_step": flops, "flops": [step * flops for step in known[dim]["steps"]]}
             settings = {"batch": clips, "tokens_a_clip": 64, "held_out_clips": clips * len(held_out.batches)}
             result = settings | {"rows": [known[dim] for dim in STEPS if dim in known]}
             RESULT.write_text(json.dumps(result, indent=1) + "\n")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 # torch's counter does not know the attention that torch uses on CPUs, and takes it for nothing. It hands over shapes.
@@ -33,6 +34,20 @@ def count_flops(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         work()
     return counter.get_total_flops()
+
+
+def kept_bytes(forward: Callable[[], object]) -> int:
+    """Bytes that a forward pass keeps for the backward pass, each storage once."""
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    return sum(storages.values())
 
 
 @dataclass(frozen=True)
@@ -187,14 +202,11 @@ def fit_power_law(compute: Sequence[float], loss: Sequence[float]) -> PowerLaw:
     if len(compute) < 4:
         raise ValueError(f"three numbers cannot be fitted to {len(compute)} points: give at least four")
     c, y = np.asarray(compute, float), np.asarray(loss, float)
-    best, least = PowerLaw(0.0, 1.0, 0.0), np.inf
-    for floor in np.linspace(0, 0.999 * y.min(), 1000):
-        slope, start = np.polyfit(np.log(c), np.log(y - floor), 1)
-        law = PowerLaw(float(floor), float(np.exp(start)), float(-slope))
-        error = float(np.square(np.log(law(c)) - np.log(y)).sum())
-        if error < least:
-            best, least = law, error
-    return best
+    floors = np.linspace(0, 0.999 * y.min(), 1000)
+    slopes, starts = np.polyfit(np.log(c), np.log(y[:, None] - floors), 1)
+    laws = floors + np.exp(starts + slopes * np.log(c)[:, None])
+    best = np.square(np.log(laws) - np.log(y)[:, None]).sum(0).argmin()
+    return PowerLaw(float(floors[best]), float(np.exp(starts[best])), float(-slopes[best]))
 
 
 def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], points: int = 20) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention
-from t2vlearn.costs import PUBLISHED, Plan, PowerLaw, count_flops, fit_power_law, frontier
+from t2vlearn.costs import PUBLISHED, Plan, PowerLaw, count_flops, fit_power_law, frontier, kept_bytes
 
 PLAN = Plan(1e6, 100, 64, 2, 1000, steps=10, passes=2, peak=1e12, used=0.5, cards=4, watts=500, price=3)
 
@@ -16,6 +16,15 @@ def test_flops_of_a_product_and_a_convolution_are_those_of_the_sum_that_defines_
     assert count_flops(lambda: a @ b) == 2 * 3 * 4 * 5
     conv, image = nn.Conv2d(2, 7, 3, padding=1), torch.zeros(1, 2, 6, 6)
     assert count_flops(lambda: conv(image)) == 2 * 6 * 6 * 7 * (2 * 3 * 3)
+
+
+def test_what_waits_for_the_backward_pass_is_counted_once():
+    x = torch.zeros(10, requires_grad=True)
+    assert kept_bytes(lambda: x * x) == 40  # twice the same storage
+    assert (
+        kept_bytes(lambda: (x.exp() * x).sum()) == 80
+    )  # x and its exponential, of which two operations need the latter
+    assert kept_bytes(lambda: x + 1) == 0
 
 
 def test_the_formula_is_what_a_transformer_computes():
