@@ -192,15 +192,16 @@ def test_the_calculators_arithmetic_is_the_packages(browser, plan):
 def test_the_calculator_starts_from_a_preset_and_says_when_it_is_left(shown):
     page = shown(CostCalculator({"ours": OURS}))
     says = page.get_by_role("status")
-    assert "Published: 0.05 card days" in says.text_content()
+    assert "Known: 72 min of one card in training" in says.text_content()
     table = page.get_by_role("table")
     day = table.get_by_role("row", name="time on one card").get_by_role("cell").first.text_content()
     page.get_by_role("slider", name="Parameters", exact=True).press("ArrowRight")
-    assert "Published" not in says.text_content() and page.get_by_text("Changed from: ours.").is_visible()
+    assert "Known" not in says.text_content() and page.get_by_text("Changed from: ours.").is_visible()
     assert table.get_by_role("row", name="time on one card").get_by_role("cell").first.text_content() != day
     page.get_by_label("Preset").select_option("CogVideoX-5B")
     assert "180 s a clip" in says.text_content() and "not known" in table.text_content()
     assert page.get_by_role("slider", name="Tokens of a clip").get_attribute("aria-valuetext") == "17.8 k"
+    assert page.get_by_role("slider", name="Parameters", exact=True).get_attribute("aria-valuetext") == "5 B"
 
 
 @pytest.mark.parametrize("end", ["Home", "End"])

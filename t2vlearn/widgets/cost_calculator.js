@@ -33,31 +33,32 @@ function costs(p) {
   };
 }
 
-// Dials: [name, label, least, most, kind]; "log" dials move in equal factors.
+// Dials: [name, label, least, most, kind]; "log" dials move in equal factors, and so do "count" dials, in billions and not in G.
 const DIALS = [
-  ["parameters", "Parameters", 1e4, 1e12, "log"],
-  ["tokens", "Tokens of a clip", 16, 1e6, "log"],
-  ["width", "Width", 16, 16384, "log"],
+  ["parameters", "Parameters", 1e4, 1e12, "count"],
+  ["tokens", "Tokens of a clip", 16, 1e6, "count"],
+  ["width", "Width", 16, 16384, "count"],
   ["layers", "Layers", 0, 128, "whole"],
-  ["clips", "Clips in training", 1, 1e11, "log"],
+  ["clips", "Clips in training", 1, 1e11, "count"],
   ["steps", "Sampling steps", 1, 100, "whole"],
   ["passes", "Passes a step", 1, 2, "whole"],
   ["peak", "Peak rate of a card, FLOPs a second", 1e9, 1e16, "log"],
   ["used", "Share of the peak that is used", 0.01, 1.5, "log"],
-  ["cards", "Cards", 1, 100000, "log"],
+  ["cards", "Cards", 1, 100000, "count"],
   ["watts", "Watts of a card", 5, 2000, "log"],
   ["price", "Dollars a card and hour", 0.01, 10, "log"],
 ];
 
-// 1234567 -> "1.23 M"; small numbers keep three figures.
-function short(value) {
+// 1234567 -> "1.23 M"; small numbers keep three figures. A billion is G, but B where things are counted.
+function short(value, billion = "G") {
   if (value === 0) return "0";
+  if (billion === "B" && value >= 1 && value < 1e4) return value.toLocaleString("en");
   if (value >= 1e18) {
     const power = Math.floor(Math.log10(value) + 1e-9);
     const digits = [...String(power)].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("");
     return `${(value / 10 ** power).toFixed(2)} · 10${digits}`;
   }
-  for (const [size, name] of [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [size, name] of [[1e15, "P"], [1e12, "T"], [1e9, billion], [1e6, "M"], [1e3, "k"]]) {
     if (value >= size) return `${Number((value / size).toPrecision(3))} ${name}`;
   }
   return value < 0.0001 ? value.toExponential(1).replace("-", "−") : String(Number(value.toPrecision(3)));
@@ -72,7 +73,9 @@ function duration(seconds) {
 }
 
 function energy(wh) {
-  return wh >= 1000 ? `${short(wh / 1000)} kWh` : `${short(wh)} Wh`;
+  if (wh >= 1e6) return `${short(wh / 1e6)} MWh`;
+  if (wh >= 1e3) return `${short(wh / 1e3)} kWh`;
+  return wh >= 0.1 || wh === 0 ? `${short(wh)} Wh` : `${short(wh * 1e3)} mWh`;
 }
 
 function render({ model, el }) {
@@ -89,7 +92,7 @@ function render({ model, el }) {
 
   const shown = {};
   for (const [name, label, least, most, kind] of DIALS) {
-    const log = kind === "log";
+    const log = kind !== "whole";
     const range = log ? [0, 100 * Math.round(Math.log10(most / least) * 2), 1] : [least, most, 1];
     const dial = make("input", { type: "range", min: range[0], max: range[1], step: range[2], "aria-label": label, style: "width: 100%; margin: 0" });
     const value = make("span", { style: "font-weight: bold; white-space: nowrap" });
@@ -100,7 +103,7 @@ function render({ model, el }) {
       show();
     });
     shown[name] = () => {
-      value.textContent = name === "used" ? `${Number((100 * p.used).toPrecision(3))}%` : short(p[name]);
+      value.textContent = name === "used" ? `${Number((100 * p.used).toPrecision(3))}%` : short(p[name], kind === "count" ? "B" : "G");
       dial.value = log ? (p[name] > 0 ? Math.round((top * Math.log(p[name] / least)) / Math.log(most / least)) : 0) : p[name];
       dial.setAttribute("aria-valuetext", value.textContent);
     };
@@ -130,8 +133,8 @@ function render({ model, el }) {
     const untouched = DIALS.every(([name]) => p[name] === given[name]);
     let compared = "";
     if (untouched && c.implied) {
-      const what = p.published_days ? `${short(p.published_days)} card days` : `${short(p.published_seconds)} s a clip`;
-      compared = ` Published: ${what}. If these FLOPs are right, ${Number((100 * c.implied).toPrecision(2))}% of the peak was used.`;
+      const what = p.published_days ? `${duration(p.published_days * 86400)} of one card in training` : `${short(p.published_seconds)} s a clip`;
+      compared = ` Known: ${what}. If these FLOPs are right, ${Number((100 * c.implied).toPrecision(2))}% of the peak was used.`;
     }
     says.textContent = share + compared;
     source.textContent = untouched ? given.source : `Changed from: ${preset}.`;
