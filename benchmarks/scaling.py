@@ -36,7 +36,7 @@ from t2vlearn.stages import KeyframeTask, TrainConfig
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 #: Steps of each width.
-STEPS = {16: 1920, 32: 1080, 48: 544, 64: 160, 96: 90, 128: 60}
+STEPS = {16: 1920, 32: 1080, 48: 544, 64: 170, 96: 110, 128: 60}
 FIRST = 40  # steps before the first point: the warm-up is over, nearly
 DEVICE = torch.device("cpu")
 

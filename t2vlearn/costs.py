@@ -209,6 +209,63 @@ def fit_power_law(compute: Sequence[float], loss: Sequence[float]) -> PowerLaw:
     return PowerLaw(float(floors[best]), float(np.exp(starts[best])), float(-slopes[best]))
 
 
+@dataclass(frozen=True)
+class LossSurface:
+    """L(N, D) = floor + a N^-alpha + b D^-beta: what a size and an amount of data reach (Hoffmann et al. 2022, equation 2)."""
+
+    floor: float
+    a: float
+    alpha: float
+    b: float
+    beta: float
+
+    def __call__(self, parameters: float | np.ndarray, data: float | np.ndarray) -> float | np.ndarray:
+        """The loss of N parameters that have seen D."""
+        return self.floor + self.a * parameters**-self.alpha + self.b * data**-self.beta
+
+    def best(self, work: float) -> tuple[PowerLaw, PowerLaw]:
+        """Where C = work N D is spent best: L(C), and N(C) as a law without a floor and with a negative exponent.
+
+        N = g (C / work)^(beta / (alpha + beta)) with g = (alpha a / (beta b))^(1 / (alpha + beta)) (ibid., equation 4).
+
+        Args:
+            work: operations for each parameter and unit of data, 6 where D counts tokens.
+        """
+        together = self.alpha + self.beta
+        g, rate = (self.alpha * self.a / (self.beta * self.b)) ** (1 / together), self.alpha * self.beta / together
+        scale = (self.a * g**-self.alpha + self.b * g**self.beta) * work**rate
+        size = PowerLaw(0.0, g * work ** (-self.beta / together), -self.beta / together)
+        return PowerLaw(self.floor, scale, rate), size
+
+
+def fit_surface(parameters: Sequence[float], data: Sequence[float], loss: Sequence[float]) -> LossSurface:
+    """The surface with the least squared relative error: both exponents by trial, the rest linear for each pair of them.
+
+    Args:
+        parameters, data, loss: N, D and L of each run's points.
+
+    Raises:
+        ValueError: for fewer than six points, or if no surface that falls with N and with D fits.
+    """
+    if len(loss) < 6:
+        raise ValueError(f"five numbers cannot be fitted to {len(loss)} points: give at least six")
+    n, d, y = (np.asarray(values, float) for values in (parameters, data, loss))
+    n_unit, d_unit = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())
+    best, least = None, np.inf
+    for alpha, beta in np.stack(np.meshgrid(np.arange(0.05, 1.5, 0.025), np.arange(0.05, 1.5, 0.025)), -1).reshape(
+        -1, 2
+    ):
+        terms = np.stack([np.ones_like(n), (n / n_unit) ** -alpha, (d / d_unit) ** -beta], 1) / y[:, None]
+        factors, *_ = np.linalg.lstsq(terms, np.ones_like(y), rcond=None)
+        error = np.square(terms @ factors - 1).sum()
+        if error < least and (factors >= 0).all():
+            a, b = factors[1] * n_unit**alpha, factors[2] * d_unit**beta
+            best, least = LossSurface(*map(float, (factors[0], a, alpha, b, beta))), error
+    if best is None:
+        raise ValueError("these losses do not fall with size and with data")
+    return best
+
+
 def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], points: int = 20) -> np.ndarray:
     """The least loss that any size reaches at each compute, and which size that is.
 

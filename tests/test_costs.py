@@ -6,7 +6,17 @@ import torch
 from torch import nn
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention
-from t2vlearn.costs import PUBLISHED, Plan, PowerLaw, count_flops, fit_power_law, frontier, kept_bytes
+from t2vlearn.costs import (
+    PUBLISHED,
+    LossSurface,
+    Plan,
+    PowerLaw,
+    count_flops,
+    fit_power_law,
+    fit_surface,
+    frontier,
+    kept_bytes,
+)
 
 PLAN = Plan(1e6, 100, 64, 2, 1000, steps=10, passes=2, peak=1e12, used=0.5, cards=4, watts=500, price=3)
 
@@ -110,3 +120,30 @@ def test_the_frontier_grows_as_the_square_root_where_size_and_data_count_alike()
     assert inside.sum() >= 5
     np.testing.assert_allclose(rows[inside, 2], (rows[inside, 0] / 6) ** 0.5, rtol=0.15)
     np.testing.assert_allclose(rows[inside, 1], 1 + 2 * (rows[inside, 0] / 6) ** -0.25, rtol=0.01)
+
+
+SURFACE = LossSurface(0.4, 30.0, 0.45, 8.0, 0.3)
+
+
+def test_a_known_surface_is_found_again_and_extended():
+    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e3, 1e5, 5), np.geomspace(1e2, 1e4, 8)))
+    found = fit_surface(n, d, SURFACE(n, d))
+    assert (found.alpha, found.beta) == (pytest.approx(0.45, abs=0.03), pytest.approx(0.3, abs=0.03))
+    assert found(1e6, 1e5) == pytest.approx(SURFACE(1e6, 1e5), rel=0.03)
+
+
+@pytest.mark.parametrize("compute", [1e6, 1e9])
+def test_the_best_size_is_the_best_of_all_sizes(compute):
+    law, size = SURFACE.best(work=6)
+    n = np.geomspace(1, 1e7, 100_001)
+    losses = SURFACE(n, compute / (6 * n))
+    assert losses.min() == pytest.approx(law(compute), rel=1e-6)
+    assert n[losses.argmin()] == pytest.approx(size(compute), rel=1e-2)
+
+
+def test_losses_that_rise_with_size_and_data_have_no_surface():
+    n, d = np.array([1.0, 2, 4, 8, 16, 32]), np.array([1.0, 4, 2, 8, 32, 16])
+    with pytest.raises(ValueError, match="do not fall"):
+        fit_surface(n, d, n * d)
+    with pytest.raises(ValueError, match="at least six"):
+        fit_surface(n[:5], d[:5], n[:5])
