@@ -8,7 +8,7 @@ size of a layer's change (Yang et al. 2023, "A Spectral Condition for Feature Le
 
 The loss: that of training on 96 clips of another seed, at four fixed noise levels, with fixed noise. Compute: FLOPs of
 forward and backward (`t2vlearn.costs.count_flops`), without those of the optimiser. Every size gets one
-to two TFLOP: about a quarter of an hour of one core in all.
+to two and a half TFLOP: about a quarter of an hour of one core in all.
 
 A size that is in the file already is not trained again; `--fresh` begins anew. Prints a table and writes
 benchmarks/results/scaling.json, from which `t2vlearn.costs.fit_power_law` makes the law.
@@ -36,7 +36,7 @@ from t2vlearn.stages import KeyframeTask, TrainConfig
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 #: Steps of each width.
-STEPS = {16: 1920, 32: 1080, 48: 544, 64: 170, 96: 110, 128: 60}
+STEPS = {16: 1920, 32: 1080, 48: 544, 64: 170, 96: 110, 128: 100}
 FIRST = 40  # steps before the first point: the warm-up is over, nearly
 DEVICE = torch.device("cpu")
 
