@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from t2vlearn import TextToVideoPipeline
+from t2vlearn.costs import kept_bytes
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
 from t2vlearn.stages import PRESETS
 
@@ -54,20 +55,6 @@ def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> C
     return lambda: net(x, tau, times, text).square().mean()
 
 
-def kept(forward: Callable[[], Tensor]) -> int:
-    """Bytes that wait for the backward pass, each storage once."""
-    storages: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    return sum(storages.values())
-
-
 def exponent(x: list[float], y: list[float]) -> float:
     """p of y ~ x^p, by least squares on the logarithms."""
     return float(statistics.linear_regression([math.log(v) for v in x], [math.log(v) for v in y]).slope)
@@ -86,7 +73,7 @@ def main() -> None:
         values = [round(value * factor) for factor in FACTORS]
         steps = [training_step(**usual | {name: v}) for v in values]
         times = [seconds(lambda step=step: step().backward(), repeat) for step in steps]
-        memory = [kept(step) / 1e6 for step in steps]
+        memory = [kept_bytes(step) / 1e6 for step in steps]
         rows[name] = {"values": values, "seconds": times, "megabytes": memory}
     pipe = TextToVideoPipeline.from_pretrained().to(DEVICE)
     counts = [5, 10, 20, 40]

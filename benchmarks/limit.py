@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from t2vlearn import TextToVideoPipeline
+from t2vlearn.costs import count_flops
 from t2vlearn.optim import Muon, split_parameters
 from t2vlearn.stages import PRESETS, TASKS
 
@@ -37,13 +37,6 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
     return statistics.median(times)
 
 
-def flops(work: Callable[[], object]) -> int:
-    """What one call computes."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -60,7 +53,7 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
 
     def measure(name: str, clips: int, work: Callable[[], object], counted: Callable[[], object] | None = None) -> None:
-        spent, done = seconds(work, options.repeat), flops(counted or work)
+        spent, done = seconds(work, options.repeat), count_flops(counted or work)
         rows[name] = {
             "gflop_a_clip": done / clips / 1e9,
             "clips_a_second": clips / spent,

@@ -3,6 +3,7 @@
 import base64
 import queue
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 from t2vlearn import widgets
+from t2vlearn.costs import PUBLISHED, Plan
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
 from t2vlearn.widgets import (
     AttentionViewer,
     ClipGrid,
     ClipSlider,
     ClipTree,
+    CostCalculator,
     DrawingBoard,
     Playground,
     ScheduleExplorer,
@@ -53,7 +56,7 @@ def tree(depth=2, **changes):
 
 
 def test_a_widget_goes_to_a_notebook_and_brings_its_own_page():
-    for widget in (slider(), viewer(), ScheduleExplorer(), DrawingBoard(), tree()):
+    for widget in (slider(), viewer(), ScheduleExplorer(), DrawingBoard(), tree(), CostCalculator()):
         data, _ = widget._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in data and data["text/html"].count("<script") == 1
         assert "http" not in data["text/html"].replace(
@@ -211,6 +214,15 @@ def test_the_viewer_shades_by_the_chosen_head(shown):
     assert page.get_by_role("button", name="car").get_attribute("aria-pressed") == "true"
 
 
+def module_page(browser, name):
+    """A page in which a widget's module is `widget`."""
+    source = (Path(widgets.__file__).parent / name).read_text().replace("export default", "window.widget =")
+    page = browser.new_page()
+    page.add_script_tag(content=source, type="module")
+    page.wait_for_function("window.widget")
+    return page
+
+
 @pytest.mark.parametrize(
     ("kind", "dial", "model"),
     [
@@ -221,14 +233,7 @@ def test_the_viewer_shades_by_the_chosen_head(shown):
     ids=["linear", "cosine", "flow"],
 )
 def test_the_explorers_formulas_are_the_packages(browser, kind, dial, model):
-    source = (
-        (Path(widgets.__file__).parent / "schedule_explorer.js")
-        .read_text()
-        .replace("export default", "window.widget =")
-    )
-    page = browser.new_page()
-    page.add_script_tag(content=source, type="module")
-    page.wait_for_function("window.widget")
+    page = module_page(browser, "schedule_explorer.js")
     found = torch.tensor(page.evaluate(f"widget.factors('{kind}', 100, {dial})"), dtype=torch.float64)
     levels = sorted(model.levels(100))[1:]  # without the clean end
     wanted = torch.stack(
@@ -295,6 +300,43 @@ def test_the_board_is_drawn_on_by_pointer_and_keys(shown):
     assert (6, 5) not in drawn(page)
     page.get_by_role("button", name="Clear").click()
     assert not drawn(page)
+
+
+OURS = Plan(3e6, 64, 128, 4, 5e5, steps=20, peak=1e11, used=1.1, cards=2, watts=15, price=0.04, published_days=0.05)
+
+
+@pytest.mark.parametrize("plan", [*PUBLISHED.values(), OURS], ids=[*PUBLISHED, "ours"])
+def test_the_calculators_arithmetic_is_the_packages(browser, plan):
+    page = module_page(browser, "cost_calculator.js")
+    found = page.evaluate("plan => widget.costs(plan)", asdict(plan))
+    assert len(found) == 12
+    for name, value in found.items():
+        assert value == pytest.approx(getattr(plan, name), rel=1e-12), name
+    page.close()
+
+
+def test_the_calculator_starts_from_a_preset_and_says_when_it_is_left(shown):
+    page = shown(CostCalculator({"ours": OURS}))
+    says = page.get_by_role("status")
+    assert "Known: 72 min of one card in training" in says.text_content()
+    table = page.get_by_role("table")
+    day = table.get_by_role("row", name="time on one card").get_by_role("cell").first.text_content()
+    page.get_by_role("slider", name="Parameters", exact=True).press("ArrowRight")
+    assert "Known" not in says.text_content() and page.get_by_text("Changed from: ours.").is_visible()
+    assert table.get_by_role("row", name="time on one card").get_by_role("cell").first.text_content() != day
+    page.get_by_label("Preset").select_option("CogVideoX-5B")
+    assert "180 s a clip" in says.text_content() and "not known" in table.text_content()
+    assert page.get_by_role("slider", name="Tokens of a clip").get_attribute("aria-valuetext") == "17.8 k"
+    assert page.get_by_role("slider", name="Parameters", exact=True).get_attribute("aria-valuetext") == "5 B"
+
+
+@pytest.mark.parametrize("end", ["Home", "End"])
+def test_every_dial_of_the_calculator_reaches_its_ends_with_a_number(shown, end):
+    page = shown(CostCalculator())
+    for dial in page.get_by_role("slider").all():
+        dial.press(end)
+        assert dial.get_attribute("aria-valuetext")
+    assert not any(word in page.get_by_role("table").text_content() for word in ("NaN", "Infinity", "undefined"))
 
 
 # ------------------------------------------------------------------ the playground of a notebook

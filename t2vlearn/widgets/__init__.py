@@ -16,10 +16,20 @@ from torch import Tensor
 from t2vlearn.plots import data_uri
 from t2vlearn.widgets.base import HERE, Widget
 from t2vlearn.widgets.clip_tree import ClipTree
+from t2vlearn.widgets.cost_calculator import CostCalculator
 from t2vlearn.widgets.drawing import DrawingBoard
 from t2vlearn.widgets.playground import Playground
 
-__all__ = ["AttentionViewer", "ClipGrid", "ClipSlider", "ClipTree", "DrawingBoard", "Playground", "ScheduleExplorer"]
+__all__ = [
+    "AttentionViewer",
+    "ClipGrid",
+    "ClipSlider",
+    "ClipTree",
+    "CostCalculator",
+    "DrawingBoard",
+    "Playground",
+    "ScheduleExplorer",
+]
 
 
 class ClipGrid(Widget):
