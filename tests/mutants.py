@@ -67,7 +67,12 @@ MUTANTS = {
     "text": [
         ("x = block(x, mask)", "x = block(x)"),
         ("(x * weight).sum(1) / weight.sum(1)", "x.mean(1)"),
-        ("+ self.position[: ids.shape[1]]", ""),
+        ("+ self.position[: words.shape[1]]", ""),
+    ],
+    "borrowed": [
+        ("last[i, owner == w].mean(0)", "last[i, owner == w][0]"),
+        ("/ len(h) + ridge * torch.eye", "/ len(h) + torch.eye"),
+        ("self.own.read(words, mask)", "self.own(ids, mask)"),
     ],
     "codec": [
         ("translate(self.encode(frames), shift / self.down)", "translate(self.encode(frames), shift)"),
