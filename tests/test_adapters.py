@@ -81,7 +81,9 @@ def test_forgetting_gives_back_every_bit(pipe):
     remove_character(pipe, "robot")
     after = pipe.state_dict()
     assert after.keys() == state.keys() and all(torch.equal(after[k], v) for k, v in state.items())
-    assert torch.equal(picture(pipe), before) and pipe.unknown_words("a robot") == {"robot": []} | pipe.unknown_words("a robot")
+    assert torch.equal(picture(pipe), before) and pipe.unknown_words("a robot") == {"robot": []} | pipe.unknown_words(
+        "a robot"
+    )
     assert all(parameter.requires_grad for parameter in pipe.parameters())
 
 
