@@ -22,9 +22,10 @@ from rich.table import Table
 from torch import Tensor
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.adapters import characters, learn_character, load_character, remove_character, save_character
+from t2vlearn.adapters import characters, load_character, remove_character, save_character
 from t2vlearn.evaluation import Accuracy, prompts_of, wilson
 from t2vlearn.judge import worsen
+from t2vlearn.personal import learn_character
 from t2vlearn.pipeline import to_tensor
 from t2vlearn.world import ACTIONS, SUBJECTS, caption_with, paste, render, sample_scenes
 
