@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ class GrownEmbedding(nn.Module):
         return F.embedding(ids, self.weight)
 
 
-def networks(pipe: TextToVideoPipeline) -> dict[str, nn.Module]:
+def networks(pipe: TextToVideoPipeline) -> dict[str, Any]:
     """The networks that are adapted."""
     return {
         "decoder": pipe.visual_encoder.codec.decoder,
@@ -62,8 +63,13 @@ def networks(pipe: TextToVideoPipeline) -> dict[str, nn.Module]:
 
 def characters(pipe: TextToVideoPipeline) -> list[str]:
     """The new words that the pipeline knows by now."""
-    embedding = pipe.text_encoder.embedding
-    return list(embedding.rows) if isinstance(embedding, GrownEmbedding) else []
+    return list(rows_of(pipe))
+
+
+def rows_of(pipe: TextToVideoPipeline) -> nn.ParameterDict:
+    """New word -> its embedding row (d,)."""
+    embedding: nn.Module = pipe.text_encoder.embedding
+    return embedding.rows if isinstance(embedding, GrownEmbedding) else nn.ParameterDict()
 
 
 def use_characters(pipe: TextToVideoPipeline, words: Sequence[str]) -> None:
@@ -96,9 +102,10 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
     if word in encoder.words:
         raise UserError(f"the model knows the word {word!r} already: choose another, such as 'robot'")
     known = [encoder.tokenizer.token_to_id(w) for w in like or encoder.words]
-    if not isinstance(encoder.embedding, GrownEmbedding):
-        encoder.embedding = GrownEmbedding(encoder.embedding)
-    encoder.embedding.rows[word] = nn.Parameter(encoder.embedding.weight[known].mean(0).detach())
+    mean = encoder.embedding.weight[known].mean(0).detach()
+    if not characters(pipe):
+        encoder.embedding = GrownEmbedding(encoder.embedding)  # type: ignore[assignment]
+    rows_of(pipe)[word] = nn.Parameter(mean)
     encoder.words = (*encoder.words, word)
     encoder.tokenizer = build_tokenizer(encoder.words)
     pipe.requires_grad_(False)
@@ -116,7 +123,7 @@ def remove_character(pipe: TextToVideoPipeline, word: str) -> None:
     """
     _check(pipe, word)
     encoder = pipe.text_encoder
-    del encoder.embedding.rows[word]
+    del rows_of(pipe)[word]
     encoder.words = tuple(w for w in encoder.words if w != word)
     encoder.tokenizer = build_tokenizer(encoder.words)
     left = characters(pipe)
@@ -128,7 +135,7 @@ def remove_character(pipe: TextToVideoPipeline, word: str) -> None:
     if left:
         use_characters(pipe, left)
     else:
-        encoder.embedding = encoder.embedding.base
+        encoder.embedding = encoder.embedding.base  # type: ignore[assignment]
         pipe.requires_grad_(True)
 
 
@@ -189,15 +196,15 @@ def _adapted(network: nn.Module) -> list:
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, BaseTunerLayer)]
 
 
-def weights_of(network: nn.Module, word: str) -> dict[str, nn.Parameter]:
+def weights_of(network: nn.Module, word: str) -> dict[str, Tensor]:
     """A character's weights in one network, by names that do not hold the word."""
     return {key.replace(f".{word}.", "."): p for key, p in network.named_parameters() if f".{word}." in key}
 
 
-def _tensors(pipe: TextToVideoPipeline, word: str) -> dict[str, nn.Parameter]:
+def _tensors(pipe: TextToVideoPipeline, word: str) -> dict[str, Tensor]:
     """All that a character is made of."""
     _check(pipe, word)
-    tensors = {"row": pipe.text_encoder.embedding.rows[word]}
+    tensors: dict[str, Tensor] = {"row": rows_of(pipe)[word]}
     for name, network in networks(pipe).items():
         tensors |= {f"{name}.{key}": p for key, p in weights_of(network, word).items()}
     return tensors

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2vlearn.adapters import add_character, characters, networks, use_characters, weights_of
+from t2vlearn.adapters import add_character, characters, networks, rows_of, use_characters, weights_of
 from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.errors import UserError
 from t2vlearn.optim import Muon
@@ -71,7 +71,7 @@ def learn_character(
     add_character(pipe, word, like)
     use_characters(pipe, [word])
     lesson = _Lesson(pipe, x, list(captions), seed)
-    row = pipe.text_encoder.embedding.rows[word]
+    row = rows_of(pipe)[word]
     losses: dict[str, list[float]] = {}
     for (name, network), n_steps, n in zip(networks(pipe).items(), steps, batch):
         trained = list(weights_of(network, word).values())
@@ -112,7 +112,8 @@ class _Lesson:
 
     def picks(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of new clips and of old ones, n together."""
-        return tuple(np.split(self.rng.integers(len(self.captions), size=n), [n - round(n * OLD)]))
+        new, old = np.split(self.rng.integers(len(self.captions), size=n), [n - round(n * OLD)])
+        return new, old
 
     def decoder_loss(self, n: int) -> Tensor:
         """The codec's loss on n frames, with latents as noisy as a generator's, or less."""
