@@ -1,6 +1,6 @@
 """Can it learn a new character from a drawing? `python benchmarks/personal.py [--only learn|judge]`
 
-learn: two drawings (a robot and a ghost, made below by a few rectangles) become 300 captioned clips each, and an adapter each, in
+learn: two drawings (a robot and a ghost, made below of a few rectangles) become captioned clips and an adapter each, in
 benchmarks/results/robot.safetensors and ghost.safetensors. judge: what the adapters do to new prompts and to old ones.
 
 The bundled judge knows nine subjects. So a linear probe on its features tells the character from the nine, and another
@@ -22,9 +22,10 @@ from rich.table import Table
 from torch import Tensor
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.adapters import characters, learn_character, load_character, remove_character, save_character
+from t2vlearn.adapters import characters, load_character, remove_character, save_character
 from t2vlearn.evaluation import Accuracy, prompts_of, wilson
 from t2vlearn.judge import worsen
+from t2vlearn.personal import learn_character
 from t2vlearn.pipeline import to_tensor
 from t2vlearn.world import ACTIONS, SUBJECTS, caption_with, paste, render, sample_scenes
 
@@ -71,12 +72,14 @@ def learn(words: list[str], clips: int, steps: tuple[int, int, int]) -> dict:
         scenes = sample_scenes(clips, "train", SEED)
         captions = [caption_with(word, scene, SEED + i) for i, scene in enumerate(scenes)]
         start, wall = time.process_time(), time.perf_counter()
+        clips_of_it = paste([DRAWINGS[word]()], scenes, 16, 32, SEED)
         with Progress() as progress:
-            bar = progress.add_task(word, total=sum(steps))
-            losses = learn_character(
-                pipe, word, paste([DRAWINGS[word]()], scenes, 16, 32, SEED), captions, steps, like=LIKE,
-                on_step=lambda *_: progress.advance(bar),
-            )  # fmt: skip
+            task = progress.add_task(word, total=sum(steps))
+
+            def advance(*_, bar=progress, task=task):
+                bar.advance(task)
+
+            losses = learn_character(pipe, word, clips_of_it, captions, steps, like=LIKE, on_step=advance)
         path = save_character(pipe, word, RESULTS / f"{word}.safetensors")
         fifth = {name: max(len(values) // 5, 1) for name, values in losses.items()}
         rows[word] = {

@@ -314,10 +314,16 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         return pipe
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        if any(".base_layer." in name for name in self.state_dict()):
+            raise UserError("characters are not saved with the weights: use `save_character`, then `remove_character`")
         save_folder(save_directory, self.state_dict(), {"info": self.info, **vars(self.config)})
 
     def save_pretrained(self, save_directory: str | Path) -> Path:
-        """Write the weights folder: `config.json` and `model.safetensors` (float16)."""
+        """Write the weights folder: `config.json` and `model.safetensors` (float16).
+
+        Raises:
+            UserError: if it cannot be written, or while the pipeline has characters (`t2vlearn.adapters`).
+        """
         folder = Path(save_directory)
         self._save_pretrained(folder)
         return folder

@@ -34,8 +34,8 @@ def test_without_an_actor_the_place_is_the_worlds():
     scenes = sample_scenes(5, "train", 2)
     pasted, real = paste([disc()], scenes, size=32, seed=2), render(scenes, size=32, seed=2)
     assert pasted.shape == real.shape and pasted.abs().max() <= 1
-    corners = (..., slice(0, 2), slice(15, 17))
-    torch.testing.assert_close(pasted[corners], real[corners])
+    for row, column in ((0, 0), (0, 31), (31, 0), (31, 31)):  # where no disc comes
+        torch.testing.assert_close(pasted[..., row, column], real[..., row, column])
 
 
 def test_the_ball_is_the_worlds_too():

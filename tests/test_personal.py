@@ -1,0 +1,56 @@
+"""Learning a character: the loss falls, the base stays, mistakes are refused before anything is changed."""
+
+import re
+
+import pytest
+import torch
+
+from t2vlearn.errors import UserError
+from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.world import caption_with, render, sample_scenes
+
+pytest.importorskip("peft", reason="comes with the extra `personal`")
+from t2vlearn.adapters import characters  # noqa: E402
+from t2vlearn.personal import learn_character  # noqa: E402
+
+SCENES = sample_scenes(8, "train", 1)
+CAPTIONS = [caption_with("robot", scene, i) for i, scene in enumerate(SCENES)]
+
+
+@pytest.fixture
+def pipe():
+    """A pipeline with random weights, also where training begins with zeros."""
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(size=16, dim=16, depth=2, num_heads=2, text_depth=1, codec_width=16, width=16, convs=2)
+    with torch.no_grad():
+        for parameter in pipe.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.2)
+    return pipe
+
+
+@pytest.fixture
+def clips():
+    return render(SCENES, 16, 16, seed=1)
+
+
+def test_learning_lowers_the_loss_and_leaves_the_base_alone(pipe, clips):
+    base = {k: v.clone() for k, v in pipe.state_dict().items()}
+    losses = learn_character(pipe, "robot", clips, CAPTIONS, steps=(24, 40, 30), batch=(8, 4, 2), lr=1e-2)
+    assert {name: len(values) for name, values in losses.items()} == {"decoder": 24, "keyframes": 40, "video": 30}
+    for values in losses.values():
+        assert sum(values[-8:]) < sum(values[:8])
+    state = pipe.state_dict()
+    for key, value in base.items():
+        key = key.replace("text_encoder.embedding.weight", "text_encoder.embedding.base.weight")
+        found = state[key] if key in state else state[re.sub(r"\.(\w+)$", r".base_layer.\1", key)]
+        assert torch.equal(found, value), key
+    assert not any("time_before" in key or "time_after" in key for key in state if "lora" in key)
+
+
+def test_clips_and_captions_have_to_fit(pipe, clips):
+    with pytest.raises(UserError, match="captions as clips"):
+        learn_character(pipe, "robot", clips, CAPTIONS[:3])
+    with pytest.raises(UserError, match="needs the word"):
+        learn_character(pipe, "robot", clips, ["a star"] * len(clips))
+    assert characters(pipe) == []
