@@ -207,7 +207,7 @@ def story(
         for piece in generate_long(pipe, [prompts], total, start_level, steps, guidance, seed):
             pieces.append(piece[0])
             show("segments", len(pieces), total)
-    media.write(output, np.concatenate(pieces))
+    media.write(output, np.concatenate(pieces), mark=media.MARK)
     typer.echo(f"video    {output}")
 
 

@@ -168,6 +168,7 @@ def test_a_story_is_one_video_of_all_its_segments(here, weights):
     assert result.exit_code == 0, result.output
     assert "three.mp4\n" in result.stdout and os.listdir() == ["three.mp4"]
     assert media.read("three.mp4").shape == (16 + 15 + 15, 256, 256, 3)
+    assert media.read_mark("three.mp4") == media.MARK
 
 
 @pytest.mark.parametrize(
