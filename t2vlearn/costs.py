@@ -275,16 +275,17 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
         points: computes, evenly spaced in the logarithm.
 
     Returns:
-        Rows (compute, loss, parameters), (n, 3), from where two sizes can be compared to where the last one ends, without
-        computes that lie beyond the points of all but one.
+        Rows (compute, loss, parameters), (n, 3), where at least two sizes have points. A loss that is no lower than one at
+        less compute is left out: there the line that was best has ended.
     """
     starts, ends = sorted(c[0] for _, c, _ in runs), sorted(c[-1] for _, c, _ in runs)
-    rows = []
+    rows: list[tuple[float, float, float]] = []
     for compute in np.geomspace(starts[1], ends[-2], points):
         found = [
             (float(np.exp(np.interp(np.log(compute), np.log(c), np.log(y)))), n)
             for n, c, y in runs
             if c[0] <= compute <= c[-1]
         ]
-        rows.append((compute, *min(found)))
+        if not rows or min(found)[0] < rows[-1][1]:
+            rows.append((compute, *min(found)))
     return np.array(rows)

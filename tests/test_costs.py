@@ -122,6 +122,13 @@ def test_the_frontier_grows_as_the_square_root_where_size_and_data_count_alike()
     np.testing.assert_allclose(rows[inside, 1], 1 + 2 * (rows[inside, 0] / 6) ** -0.25, rtol=0.01)
 
 
+def test_the_frontier_ends_with_the_line_that_was_best():
+    short, long = (10, [1, 10, 100], [3.0, 2.0, 1.0]), (20, [1, 10, 1000], [5.0, 4.0, 3.0])
+    longer = (30, [1, 10, 2000], [6.0, 5.0, 4.0])
+    rows = frontier([short, long, longer])
+    assert rows[-1, 0] <= 100 and (rows[:, 2] == 10).all() and (np.diff(rows[:, 1]) < 0).all()
+
+
 SURFACE = LossSurface(0.4, 30.0, 0.45, 8.0, 0.3)
 
 
