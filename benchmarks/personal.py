@@ -64,31 +64,36 @@ def ghost() -> np.ndarray:
 DRAWINGS = {"robot": robot, "ghost": ghost}
 
 
-def learn(words: list[str], clips: int, steps: tuple[int, int, int]) -> dict:
-    """One adapter a word; how long it took and where the losses went."""
+def learn(words: list[str], clips: int, steps: tuple[int, int, int], before: dict) -> dict:
+    """One adapter a word, or more steps for the one that is there; how long it took and where the losses went."""
     rows = {}
     for word in words:
-        pipe = TextToVideoPipeline.from_pretrained()
-        scenes = sample_scenes(clips, "train", SEED)
-        captions = [caption_with(word, scene, SEED + i) for i, scene in enumerate(scenes)]
+        pipe, rounds = TextToVideoPipeline.from_pretrained(), before.get(word, [])
+        if rounds:
+            load_character(pipe, RESULTS / f"{word}.safetensors")
+        seed = SEED + len(rounds)
+        scenes = sample_scenes(clips, "train", seed)
+        captions = [caption_with(word, scene, seed + i) for i, scene in enumerate(scenes)]
         start, wall = time.process_time(), time.perf_counter()
-        clips_of_it = paste([DRAWINGS[word]()], scenes, 16, 32, SEED)
+        clips_of_it = paste([DRAWINGS[word]()], scenes, 16, 32, seed)
         with Progress() as progress:
             task = progress.add_task(word, total=sum(steps))
 
             def advance(*_, bar=progress, task=task):
                 bar.advance(task)
 
-            losses = learn_character(pipe, word, clips_of_it, captions, steps, like=LIKE, on_step=advance)
+            losses = learn_character(
+                pipe, word, clips_of_it, captions, steps, seed=seed - SEED, like=LIKE, on_step=advance
+            )
         path = save_character(pipe, word, RESULTS / f"{word}.safetensors")
         fifth = {name: max(len(values) // 5, 1) for name, values in losses.items()}
-        rows[word] = {
+        rows[word] = [*rounds, {
             "clips": clips, "steps": steps, "bytes": path.stat().st_size,
             "cpu minutes": (time.process_time() - start) / 60, "minutes": (time.perf_counter() - wall) / 60,
             "threads": torch.get_num_threads(),
             "first fifth": {name: float(np.mean(values[: fifth[name]])) for name, values in losses.items() if values},
             "last fifth": {name: float(np.mean(values[-fifth[name] :])) for name, values in losses.items() if values},
-        }  # fmt: skip
+        }]  # fmt: skip
     return rows
 
 
@@ -193,6 +198,7 @@ def main() -> None:
     """Learn, judge, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("learn", "judge"), help="one half")
+    parser.add_argument("--on", action="store_true", help="go on with the adapters that are there")
     parser.add_argument("--words", nargs="+", default=list(DRAWINGS), choices=list(DRAWINGS))
     parser.add_argument("--clips", type=int, default=300, help="clips that a drawing becomes")
     parser.add_argument("--steps", type=int, nargs=3, default=(150, 350, 100), help="of decoder, key frames, video")
@@ -204,7 +210,9 @@ def main() -> None:
     path = RESULTS / "personal.json"
     result = json.loads(path.read_text()) if path.exists() else {"learning": {}, "judged": {}}
     if options.only != "judge":
-        result["learning"] |= learn(options.words, options.clips, tuple(options.steps))
+        result["learning"] |= learn(
+            options.words, options.clips, tuple(options.steps), result["learning"] if options.on else {}
+        )
         path.write_text(json.dumps(result, indent=1) + "\n")
     if options.only != "learn":
         for word in options.words:

@@ -43,7 +43,7 @@ def learn_character(
 
     Args:
         pipe: the model.
-        word: the new word.
+        word: the new word; one that is a character already learns on.
         clips: uint8 (n, f, h, w, 3), or (n, 3, f, h, w) in [-1, 1].
         captions: n sentences with the word in them.
         steps: for the codec's decoder, for the key frames and for the video generator.
@@ -68,7 +68,8 @@ def learn_character(
     if not all(word in pipe.text_encoder.pieces(caption) for caption in captions):
         raise UserError(f"every caption needs the word {word!r} in it")
     torch.manual_seed(seed)
-    add_character(pipe, word, like)
+    if word not in characters(pipe):
+        add_character(pipe, word, like)
     use_characters(pipe, [word])
     lesson = _Lesson(pipe, x, list(captions), seed)
     row = rows_of(pipe)[word]
