@@ -85,6 +85,7 @@ def learn(words: list[str], clips: int, steps: tuple[int, int, int], before: dic
             losses = learn_character(
                 pipe, word, clips_of_it, captions, steps, seed=seed - SEED, like=LIKE, on_step=advance
             )
+        Image.fromarray(DRAWINGS[word]()).save(RESULTS / f"{word}.png")
         path = save_character(pipe, word, RESULTS / f"{word}.safetensors")
         fifth = {name: max(len(values) // 5, 1) for name, values in losses.items()}
         rows[word] = [*rounds, {

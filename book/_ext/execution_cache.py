@@ -12,7 +12,7 @@ def cache_key(root):
     """First 16 hex digits of the SHA-256 over path and content of every file that an executed cell may depend on."""
     package = [path for path in (root / "t2vlearn").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     digest = hashlib.sha256()
-    for path in sorted([*package, *root.glob("benchmarks/results/*.json"), root / "constraints.txt"]):
+    for path in sorted([*package, *root.glob("benchmarks/results/*"), root / "constraints.txt"]):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]
