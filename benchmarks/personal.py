@@ -11,6 +11,7 @@ Prints a table and writes benchmarks/results/personal.json.
 import argparse
 import json
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,10 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
 
     before = make(old_captions)
     row["old prompts, before"] = share(joint(judge, before, old_scenes, old_captions))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the word is unknown yet
+        unknown = judge.features(to_tensor(make([caption for _, caption in pairs])))
+    row["new prompts, before"] = share(subject_of(unknown) == len(SUBJECTS))
     load_character(pipe, RESULTS / f"{word}.safetensors")
     frames = make([caption for _, caption in pairs])
     with torch.no_grad():

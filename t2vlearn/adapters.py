@@ -11,6 +11,7 @@ Each character is an adapter of its own; those that are in use together add up. 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
     pipe.requires_grad_(False)
     for network in networks(pipe).values():
         config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_layers(network))
-        inject_adapter_in_model(config, network, adapter_name=word)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft says that there are several
+            inject_adapter_in_model(config, network, adapter_name=word)
     use_characters(pipe, characters(pipe))
 
 
