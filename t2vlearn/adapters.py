@@ -151,6 +151,7 @@ def save_character(pipe: TextToVideoPipeline, word: str, path: str | Path) -> Pa
     half = {key: p.detach().half().contiguous() for key, p in _tensors(pipe, word).items()}
     try:
         save_file(half, path, metadata={"format": "t2vlearn character 1", "word": word})
+        Path(path).chmod(0o644)  # save_file leaves it to its owner alone
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; choose another file or folder") from None
     return Path(path)
