@@ -11,6 +11,7 @@ Prints a table and writes benchmarks/results/personal.json.
 import argparse
 import json
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,10 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
 
     before = make(old_captions)
     row["old prompts, before"] = share(joint(judge, before, old_scenes, old_captions))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the word is unknown yet
+        unknown = judge.features(to_tensor(make([caption for _, caption in pairs])))
+    row["new prompts, before"] = share(subject_of(unknown) == len(SUBJECTS))
     load_character(pipe, RESULTS / f"{word}.safetensors")
     frames = make([caption for _, caption in pairs])
     with torch.no_grad():
@@ -183,7 +188,12 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
         "place": share(r["place"] == s.place for r, (s, _) in zip(read, pairs)),
     }
     row["new prompts"]["taken for"] = {str(k): int(v) for k, v in row["new prompts"]["taken for"].items()}
-    row["old prompts, adapter on"] = share(joint(judge, make(old_captions), old_scenes, old_captions))
+    after = make(old_captions)
+    row["old prompts, adapter on"] = share(joint(judge, after, old_scenes, old_captions))
+    with torch.no_grad():  # the bundled judge must choose among the nine: a puppy that is half a robot is a puppy to it
+        for name, clips in (("before", before), ("adapter on", after)):
+            taken = subject_of(judge.features(to_tensor(clips))) == len(SUBJECTS)
+            row[f"old prompts, {name}: taken for the character"] = share(taken)
     remove_character(pipe, word)
     assert not characters(pipe) and np.array_equal(make(old_captions[:10]), before[:10])
     row["old prompts, adapter off: the same bits"] = True

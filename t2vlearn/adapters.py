@@ -11,6 +11,7 @@ Each character is an adapter of its own; those that are in use together add up. 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
     pipe.requires_grad_(False)
     for network in networks(pipe).values():
         config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_layers(network))
-        inject_adapter_in_model(config, network, adapter_name=word)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft says that there are several
+            inject_adapter_in_model(config, network, adapter_name=word)
     use_characters(pipe, characters(pipe))
 
 
@@ -148,6 +151,7 @@ def save_character(pipe: TextToVideoPipeline, word: str, path: str | Path) -> Pa
     half = {key: p.detach().half().contiguous() for key, p in _tensors(pipe, word).items()}
     try:
         save_file(half, path, metadata={"format": "t2vlearn character 1", "word": word})
+        Path(path).chmod(0o644)  # save_file leaves it to its owner alone
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; choose another file or folder") from None
     return Path(path)
