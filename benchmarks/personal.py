@@ -3,8 +3,9 @@
 learn: two drawings (a robot and a ghost, made below of a few rectangles) become captioned clips and an adapter each, in
 benchmarks/results/robot.safetensors and ghost.safetensors. judge: what the adapters do to new prompts and to old ones.
 
-The bundled judge knows nine subjects. So a linear probe on its features tells the character from the nine, and another
-tells actions; both are fitted to real clips alone, and their accuracy on real clips that they have not seen is reported.
+The bundled judge knows nine subjects. So a linear probe on its features tells the character from the nine and from scribbles
+(random drawings, so that not everything strange is taken for the character), and another tells actions; both are fitted to real
+clips alone, and their accuracy on real clips that they have not seen is reported.
 Prints a table and writes benchmarks/results/personal.json.
 """
 
@@ -63,6 +64,18 @@ def ghost() -> np.ndarray:
 
 
 DRAWINGS = {"robot": robot, "ghost": ghost}
+
+
+def scribble(rng: np.random.Generator) -> np.ndarray:
+    """A drawing of nothing: some boxes and discs, and now and then something like an eye."""
+    image = Image.new("RGBA", (32, 32))
+    draw = ImageDraw.Draw(image)
+    for fill in [COAT] * int(rng.integers(2, 7)) + [WHITE, INK] * int(rng.integers(3)):
+        x, y = rng.integers(0, 24, 2)
+        w, h = rng.integers(4, 20 if fill == COAT else 9, 2)
+        shape = draw.rectangle if rng.random() < 0.5 else draw.ellipse
+        shape((int(x), int(y), int(min(x + w, 31)), int(min(y + h, 31))), fill=fill)
+    return np.array(image)
 
 
 def learn(words: list[str], clips: int, steps: tuple[int, int, int], before: dict) -> dict:
@@ -130,13 +143,19 @@ def share(hits) -> dict:
 
 @torch.no_grad()
 def real(judge: Judge, codec, word: str, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, list]:
-    """Features, subject labels and action labels of n real clips of the character and n of the nine; the former's scenes."""
-    new, old = sample_scenes(n, "train", seed), sample_scenes(n, "train", seed + 1)
-    clips = torch.cat([paste([DRAWINGS[word]()], new, 16, 32, seed), render(old, 16, 32, seed)])
-    clips = worsen(clips, codec, np.random.default_rng(seed))
+    """Features, subject and action labels of n real clips of the character, n of the nine, n of scribbles; the first n read."""
+    rng = np.random.default_rng(seed)
+    scenes = [sample_scenes(n, "train", seed + i) for i in range(3)]
+    clips = torch.cat([
+        paste([DRAWINGS[word]()], scenes[0], 16, 32, seed),
+        render(scenes[1], 16, 32, seed),
+        paste([scribble(rng) for _ in range(n)], scenes[2], 16, 32, seed),
+    ])  # fmt: skip
+    clips = worsen(clips, codec, rng)
     features = torch.cat([judge.features(part) for part in clips.split(64)])
-    subjects = [len(SUBJECTS)] * n + [SUBJECTS.index(scene.actors[0].subject) for scene in old]
-    actions = [ACTIONS.index(scene.actors[0].action) for scene in new + old]
+    nine = [SUBJECTS.index(scene.actors[0].subject) for scene in scenes[1]]
+    subjects = [len(SUBJECTS)] * n + nine + [len(SUBJECTS) + 1] * n
+    actions = [ACTIONS.index(scene.actors[0].action) for part in scenes for scene in part]
     return features, torch.tensor(subjects), torch.tensor(actions), judge.read(clips[:n])
 
 
@@ -181,7 +200,9 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
     read = judge.read(frames)
     row["new prompts"] = {
         "character present": share(subject_of(features) == len(SUBJECTS)),
-        "taken for": dict(zip(*np.unique([(*SUBJECTS, word)[k] for k in subject_of(features)], return_counts=True))),
+        "taken for": dict(
+            zip(*np.unique([(*SUBJECTS, word, "something else")[k] for k in subject_of(features)], return_counts=True))
+        ),
         "action, probe": share(action_of(features) == truth),
         "action, bundled judge": share(r["action"] == s.actors[0].action for r, (s, _) in zip(read, pairs)),
         "colour": share(r["colour"] == s.actors[0].colour for r, (s, _) in zip(read, pairs)),
