@@ -185,7 +185,7 @@ def story(
     ] = None,
     start_level: Annotated[
         float, typer.Option(help="How far each segment may change the frame it starts from: 0 not at all, 1 at will.")
-    ] = 0.3,
+    ] = 0.0,
     seed: Annotated[int, typer.Option(callback=_check_seed, help="Another seed gives another video.")] = 0,
     steps: Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")] = 20,
     guidance: Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")] = 3.0,

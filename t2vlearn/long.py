@@ -1,9 +1,9 @@
 """Longer video: a story, segment by segment, each of which begins where the one before ended.
 
-A clip has 16 frames. To go on, the next clip is told how the last one ended. If that frame is *given* (noise level 0), each
-small fault in it is taken for truth, and faults add up. If it starts at a small noise level instead, and is cleaned along
-with the new frames, the denoiser repairs it: frames with noise levels of their own make one network do both
-(Chen et al. 2024, "Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion", section 3.3).
+A clip has 16 frames. To go on, the next one is told how the last one ended: by a frame that is *given* (noise level 0), or
+one that starts at a small noise level and is cleaned along with the new frames. A network that knows a noise level for
+each frame does both (Chen et al. 2024, "Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion", section
+3.3). Here they are equally good (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def generate_long(
     pipe: TextToVideoPipeline,
     stories: Sequence[Sequence[str]],
     num_segments: int | None = None,
-    start_level: float = 0.3,
+    start_level: float = 0.0,
     num_inference_steps: int = 20,
     guidance_scale: float = 3.0,
     seed: int = 0,
@@ -37,7 +37,7 @@ def generate_long(
         stories: the videos that are made side by side, each a list of prompts, one for a segment; after the last prompt comes
             the first again. An action has to begin where the one before ends: after "moves left", "moves right".
         num_segments: how many; default: one for each prompt of the longest story.
-        start_level: s in [0, 1]; 0 gives the frame as it is.
+        start_level: s in [0, 1]; 0 gives the frame as it is, 1 forgets it.
         num_inference_steps, guidance_scale: see `TextToVideoPipeline`.
         seed: of the first video; the next ones count on.
 
