@@ -31,9 +31,7 @@ BACK |= {there: back for back, there in BACK.items()}
 WAYS: dict[str, float | None] = {
     "four given frames": None,
     "last frame, given": 0.0,
-    "last frame, level 0.15": 0.15,
     "last frame, level 0.3": 0.3,
-    "last frame, level 0.6": 0.6,
 }
 STEPS = 10
 
