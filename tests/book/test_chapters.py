@@ -147,6 +147,11 @@ def test_each_exercise_has_a_hidden_solution_that_runs(path):
     assert solved == labels and inside is None
 
 
+def test_no_two_exercises_share_a_label():
+    labels = [label for path in CHAPTERS for label in re.findall(r"^:label: (\S+)", prose(path), re.MULTILINE)]
+    assert labels and len(set(labels)) == len(labels)
+
+
 @each_page
 def test_every_random_number_has_a_seed(path):
     for cell in cells(path, "code"):
