@@ -90,6 +90,7 @@ def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, nam
     page, wrong = opened(name)
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 844})
+        page.reload(wait_until="load")  # a board that was cleared at the first width has something on it again
         for widget in page.locator("article .t2v-widget").all():
 
             def look(widget=widget):
@@ -106,6 +107,10 @@ def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, nam
             for button in buttons[-2:]:
                 before = look()
                 button.click()
+                for _ in range(60):  # a clip that is playing is shown to its end first
+                    if look() != before or button.get_attribute("aria-pressed") == "true":
+                        break
+                    page.wait_for_timeout(100)
                 assert look() != before or button.get_attribute("aria-pressed") == "true"
             assert widget.bounding_box()["width"] <= width
     assert not wrong
