@@ -215,10 +215,21 @@ def judged(word: str, new: int, old: int, fit: int, steps: int) -> dict:
         for name, clips in (("before", before), ("adapter on", after)):
             taken = subject_of(judge.features(to_tensor(clips))) == len(SUBJECTS)
             row[f"old prompts, {name}: taken for the character"] = share(taken)
+    for other in others_than(word):
+        load_character(pipe, RESULTS / f"{other}.safetensors")
+        with torch.no_grad():
+            features = judge.features(to_tensor(make([caption for _, caption in pairs])))
+        row[f"new prompts, the {other} on as well"] = share(subject_of(features) == len(SUBJECTS))
+        remove_character(pipe, other)
     remove_character(pipe, word)
     assert not characters(pipe) and np.array_equal(make(old_captions[:10]), before[:10])
     row["old prompts, adapter off: the same bits"] = True
     return row
+
+
+def others_than(word: str) -> list[str]:
+    """The other characters that have been learnt."""
+    return [other for other in DRAWINGS if other != word and (RESULTS / f"{other}.safetensors").exists()]
 
 
 def joint(judge: Judge, frames: np.ndarray, scenes: list, captions: list) -> list[bool]:
