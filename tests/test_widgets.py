@@ -4,13 +4,11 @@ import base64
 import queue
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from t2vlearn import widgets
 from t2vlearn.costs import PUBLISHED, Plan
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
 from t2vlearn.widgets import (
@@ -23,6 +21,7 @@ from t2vlearn.widgets import (
     Playground,
     ScheduleExplorer,
 )
+from t2vlearn.widgets.base import script
 
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
@@ -216,7 +215,7 @@ def test_the_viewer_shades_by_the_chosen_head(shown):
 
 def module_page(browser, name):
     """A page in which a widget's module is `widget`."""
-    source = (Path(widgets.__file__).parent / name).read_text().replace("export default", "window.widget =")
+    source = script(name).replace("export default", "window.widget =")
     page = browser.new_page()
     page.add_script_tag(content=source, type="module")
     page.wait_for_function("window.widget")
