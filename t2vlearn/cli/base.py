@@ -25,7 +25,7 @@ class _Commands(TyperGroup):
             terminal.say(f"Error: {error}", typer.colors.RED)
             raise typer.Exit(2) from None
         except OSError as error:
-            from t2vlearn.media import NO_ROOM
+            from t2vlearn.files import NO_ROOM
 
             if error.errno not in NO_ROOM:
                 raise

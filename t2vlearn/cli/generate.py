@@ -55,8 +55,9 @@ def generate(
     Beside the video stands a picture of its key frames, named after it with "-keyframes.png".
     """
     from t2vlearn import media
+    from t2vlearn.files import check_output
 
-    output = media.check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4")
+    output = check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4", media.SUFFIXES)
     sheet = output.with_name(f"{output.stem}-keyframes.png")
     if image and continue_from:
         raise UserError("give --image or --continue, not both")
@@ -117,9 +118,10 @@ def story(
     import numpy as np
 
     from t2vlearn import media
+    from t2vlearn.files import check_output
     from t2vlearn.long import generate_long
 
-    output = media.check_output(output or Path("out") / f"{_slug(prompts[0])}-story.mp4", media.SUFFIXES[:-1])
+    output = check_output(output or Path("out") / f"{_slug(prompts[0])}-story.mp4", media.SUFFIXES[:-1])
     total = len(prompts) if segments is None else segments
     pipe, pieces = load(weights), []
     with terminal.warnings_as_notes(), terminal.bars() as show:

@@ -48,12 +48,12 @@ def train(
         raise UserError("give one of --minutes and --steps, such as --minutes 10")
     from t2vlearn import checkpoint, training
     from t2vlearn import processes as several
-    from t2vlearn.media import check_output
+    from t2vlearn.files import check_output
 
     if preset not in training.PRESETS:
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
-    check_output(folder / "model.safetensors", suffixes=())
+    check_output(folder / "model.safetensors")
     arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights)
     if processes == 1:
         _train(*arguments)
@@ -102,10 +102,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed asks for other scenes.")] = 0,
 ) -> None:
     """Make many videos and count how often the judge sees what the words asked for, with 95% intervals."""
-    from t2vlearn.media import check_output, whole_file
+    from t2vlearn.files import check_output, whole_file
 
     if json:
-        check_output(json, suffixes=())
+        check_output(json)
     from t2vlearn import evaluation
 
     if split not in evaluation.EVAL_SPLITS:
