@@ -1,6 +1,7 @@
 """Widgets: what they hold in Python, and how the same script behaves in a real browser without a kernel."""
 
 import base64
+import hashlib
 import queue
 import time
 from dataclasses import asdict
@@ -134,6 +135,25 @@ def shown(browser):
 
     yield show
     context.close()
+
+
+@pytest.mark.parametrize("make", [slider, viewer, tree, ScheduleExplorer, DrawingBoard, CostCalculator])
+def test_a_page_may_forbid_everything_but_the_widgets_own_script_and_pictures(browser, make):
+    html = make()._static()
+    code = html.partition('<script type="module">')[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = f"default-src 'none'; script-src 'sha256-{digest}'; img-src data:"
+    page = browser.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_content(f'<head><meta http-equiv="Content-Security-Policy" content="{policy}"></head><body>{html}</body>')
+    page.wait_for_selector(".t2v-widget > *")
+    styled = page.locator(".t2v-widget [style]").first
+    assert styled.evaluate("node => node.style.length") > 0 and not said
+    page.locator("body").evaluate("body => body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    assert any("Content Security Policy" in text for text in said)  # the policy is at work
+    page.close()
 
 
 def test_the_slider_follows_mouse_and_keys_and_plays(shown):

@@ -1,5 +1,6 @@
 """The page's scripts against Python: tokens, noise, the whole way from a prompt to pixels, and what a reader can do wrong."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -13,11 +14,20 @@ from t2vlearn.world import parse_prompt, sample_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
-PAGE = """<!doctype html><meta charset="utf-8"><title>live</title><main id="here"></main><script type="module">
+SCRIPT = """
 import { inPage, mount } from "./_live/playground.js";
 const folder = (name) => new URL(name, location.href).href;
 mount(document.getElementById("here"), inPage({ model: folder("./_live/model/"), runtime: folder("./ort/") }));
-</script>"""
+"""
+#: The strictest policy under which the page works: its own files, WebAssembly, and pictures that it makes itself.
+POLICY = (
+    f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' "
+    f"'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'; "
+    "worker-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' blob: data:"
+)
+PAGE = f"""<!doctype html><meta charset="utf-8"><title>live</title>
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<main id="here"></main><script type="module">{SCRIPT}</script>"""
 
 
 @pytest.fixture(scope="module")
