@@ -103,13 +103,18 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     ) -> Output:
         """Generate one clip a prompt.
 
+        Repeatable: prompt and seed give the same clip to the last bit, on one machine with the same versions and number of
+        threads; so do weights saved and loaded (they are half precision), and `generate_long` for its first segment. In a
+        batch, or on more threads, sums are taken in another order: latents differ by less than 1e-4, pictures by one level at most
+        (benchmarks/determinism.py). Other processors, a GPU and other versions of torch may differ by more.
+
         Args:
             prompt: one prompt or a batch, English or Chinese.
             num_inference_steps: network evaluations in each of the two stages.
             guidance_scale: s of classifier-free guidance; 1 leaves it out. It acts on the key frames, or on a continued clip;
                 filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
-            seed: of the first clip (the next ones count on), or one seed a clip. Same prompt and seed, same clip.
+            seed: of the first clip (the next ones count on), or one seed a clip.
             image: first frame, uint8 (h, w, 3).
             keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
             continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first.

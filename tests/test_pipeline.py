@@ -95,12 +95,13 @@ def test_a_batch_is_its_clips_made_one_by_one(pipe):
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_a_clip_is_the_same_alone_in_a_batch_and_on_two_threads(pipe, options):
-    """Within what `__call__` promises: one level of a picture, and 1e-4 of the latents."""
+def test_a_clip_is_the_same_alone_in_a_batch_and_on_two_threads(options):
+    """Within what `__call__` promises of trained weights (random ones magnify what is rounded)."""
+    pipe = TextToVideoPipeline.from_pretrained()
 
     def clip(prompts, seeds):
         steps = []
-        out = pipe(prompts, 4, seed=seeds, callback=lambda *now: steps.append(now[-1]), **options)
+        out = pipe(prompts, 2, seed=seeds, callback=lambda *now: steps.append(now[-1]), **options)
         return out.frames[-1].astype(int), steps[-1][-1]
 
     threads = torch.get_num_threads()

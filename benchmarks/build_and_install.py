@@ -1,4 +1,4 @@
-"""Build, install, run and test the package: `python benchmarks/packaging.py [--python python3.12 ...] [--lowest]`
+"""Build, install, run and test the package: `python benchmarks/build_and_install.py [--python python3.12 ...] [--lowest]`
 
 Builds sdist and wheel, looks at what is in them, installs the wheel into a new environment for each Python and makes a clip
 there, outside the repository. --lowest installs the oldest versions that pyproject.toml allows, in the first Python, and runs
@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TORCH = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
 #: What takes seconds and needs none of the extras.
 TESTS = (
-    "world attention codec config costs denoiser diffusion files film judge long media motion optim pipeline plots "
+    "attention codec config costs denoiser diffusion files film judge long media motion optim pipeline plots "
     "stages storage text video visual"
 )
 
@@ -115,9 +115,7 @@ def main() -> None:
             run("tar", "-xzf", sdist, "-C", folder)
             source = next(folder.glob("t2vlearn-*"))
             shutil.rmtree(source / "t2vlearn")  # what is tested is what is installed
-            tests = [test for stem in TESTS.split() for test in source.glob(f"tests/{stem}") or ()] + [
-                source / "tests" / f"test_{stem}.py" for stem in TESTS.split() if stem != "world"
-            ]
+            tests = [source / "tests" / "world", *(source / "tests" / f"test_{name}.py" for name in TESTS.split())]
             told = run(programs / "pytest", "-q", "-o", "addopts=--import-mode=importlib", *tests, cwd=source)
             note("tests with the lowest versions", since, told.strip().splitlines()[-1])
     rows["machine"] = {"system": platform.platform(), "python": platform.python_version()}
