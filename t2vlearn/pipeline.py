@@ -105,8 +105,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
 
         Repeatable: prompt and seed give the same clip to the last bit, on one machine with the same versions and number of
         threads; so do weights saved and loaded (they are half precision), and `generate_long` for its first segment. In a
-        batch, or on more threads, sums are taken in another order: latents differ by less than 1e-4, pictures by one level at most
-        (benchmarks/determinism.py). Other processors, a GPU and other versions of torch may differ by more.
+        batch, or on more threads, sums are taken in another order: latents differ by less than 1e-4, pictures by one level at
+        most (benchmarks/determinism.py). Other processors, a GPU and other versions of torch may differ by more.
 
         Args:
             prompt: one prompt or a batch, English or Chinese.
