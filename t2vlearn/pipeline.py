@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
+from t2vlearn.config import PipelineConfig
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
-from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow
 from t2vlearn.errors import UserError
 from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
 from t2vlearn.text import TextEncoder
@@ -24,60 +24,6 @@ from t2vlearn.video import VideoGenerator
 from t2vlearn.visual import VisualEncoder
 
 BUNDLED = Path(__file__).parent / "weights" / "pipeline"
-
-
-@dataclass
-class PipelineConfig:
-    """Everything that the networks' shapes and the sampler depend on. Saved beside the weights as JSON.
-
-    Attributes:
-        size: height and width of a frame, in pixels.
-        num_frames: frames of a clip.
-        num_keyframes: key frames, evenly spread from the first frame to the last.
-        down: pixels along a side of one latent cell.
-        latent_channels, codec_width: see `FrameCodec`.
-        dim, depth, num_heads, width, convs: see `SpaceTimeDenoiser`.
-        text_depth: blocks of the text encoder.
-        process: "rectified_flow" or "ddpm".
-        prediction: what the denoisers say: "epsilon" (ddpm only), "v" or "x_0".
-        tau_mean, shift: mean of the training levels and shift of the sampling levels of `RectifiedFlow`.
-        words: the vocabulary; empty: that of the toy world.
-
-    Raises:
-        ValueError: if latents do not divide into patches of 2 x 2 cells, for fewer than two key frames, or an unknown process.
-    """
-
-    size: int = 32
-    num_frames: int = 16
-    num_keyframes: int = 4
-    down: int = 4
-    latent_channels: int = 8
-    codec_width: int = 64
-    dim: int = 128
-    depth: int = 4
-    num_heads: int = 4
-    width: int = 64
-    convs: int = 4
-    text_depth: int = 3
-    process: str = "rectified_flow"
-    prediction: str = "x_0"
-    tau_mean: float = 1.2
-    shift: float = 1.0
-    words: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        if self.size % (2 * self.down):
-            raise ValueError(f"size {self.size} is not a multiple of {2 * self.down}, two latent cells")
-        if not 2 <= self.num_keyframes <= self.num_frames:
-            raise ValueError(f"between 2 and {self.num_frames} key frames are needed, not {self.num_keyframes}")
-        if self.process not in ("rectified_flow", "ddpm"):
-            raise ValueError(f"unknown process {self.process!r}: choose 'rectified_flow' or 'ddpm'")
-
-    def diffusion(self) -> DiffusionModel:
-        """The process that these weights are trained and sampled with."""
-        if self.process == "ddpm":
-            return DDPM(prediction=self.prediction)
-        return RectifiedFlow(self.prediction, mean=self.tau_mean, shift=self.shift)
 
 
 @dataclass
@@ -157,13 +103,18 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     ) -> Output:
         """Generate one clip a prompt.
 
+        Repeatable: prompt and seed give the same clip to the last bit, on one machine with the same versions and number of
+        threads; so do weights saved and loaded (they are half precision), and `generate_long` for its first segment. In a
+        batch, or on more threads, sums are taken in another order: latents differ by less than 1e-4, pictures by one level at
+        most (benchmarks/determinism.py). Other processors, a GPU and other versions of torch may differ by more.
+
         Args:
             prompt: one prompt or a batch, English or Chinese.
             num_inference_steps: network evaluations in each of the two stages.
             guidance_scale: s of classifier-free guidance; 1 leaves it out. It acts on the key frames, or on a continued clip;
                 filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
-            seed: of the first clip (the next ones count on), or one seed a clip. Same prompt and seed, same clip.
+            seed: of the first clip (the next ones count on), or one seed a clip.
             image: first frame, uint8 (h, w, 3).
             keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
             continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first.
@@ -309,7 +260,12 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         if not folder.is_dir():
             raise UserError(f"no weights folder at {folder}: give a folder made by `t2vlearn train`, or a Hub id")
         config, weights = load_folder(folder)
-        pipe = cls(**config)
+        try:
+            info = dict(config.pop("info", {}))
+            PipelineConfig(**config).check_size(sum(tensor.numel() for tensor in weights.values()))
+            pipe = cls(info, **config)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{folder / CONFIG_FILE} describes no pipeline of these weights: {error}") from None
         load_weights(pipe, weights, folder)
         return pipe
 

@@ -53,7 +53,8 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        content = (folder / WEIGHTS_FILE).read_bytes()
+        with (folder / WEIGHTS_FILE).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise UserError(
             f"{error.filename} is missing: give a folder made by `t2vlearn train`, or reinstall t2vlearn"
@@ -64,7 +65,7 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise UserError(
             f"the weights in {folder} are of another version of t2vlearn: train again, or install that version"
         )
-    if hashlib.sha256(content).hexdigest() != config.pop("sha256", None):
+    if digest != config.pop("sha256", None):
         raise UserError(
             f"{folder / WEIGHTS_FILE} is damaged (its checksum differs): copy it again, or reinstall t2vlearn"
         )

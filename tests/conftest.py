@@ -50,6 +50,32 @@ def tiny_pipeline():
 
 
 @pytest.fixture(scope="session")
+def smallest_pipeline():
+    """Of 16 x 16 pixels and one block each, where no size of weights matters. Tests share it: change nothing of it."""
+    from t2vlearn.pipeline import TextToVideoPipeline
+
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(size=16, dim=16, depth=1, num_heads=2, text_depth=1, latent_channels=4, width=8, convs=2)
+    for parameter in pipe.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return pipe
+
+
+@pytest.fixture
+def own_pipeline():
+    """A small pipeline with random weights, zero-initialised layers too, that a test may change."""
+    from t2vlearn.pipeline import TextToVideoPipeline
+
+    torch.manual_seed(0)
+    pipe = TextToVideoPipeline(size=16, dim=16, depth=2, num_heads=2, text_depth=1, codec_width=16, width=16, convs=2)
+    with torch.no_grad():
+        for parameter in pipe.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.2)
+    return pipe
+
+
+@pytest.fixture(scope="session")
 def tiny_judge():
     """A judge with random weights."""
     from t2vlearn.judge import Judge

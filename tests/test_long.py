@@ -8,16 +8,11 @@ import torch
 
 from t2vlearn.errors import UserError
 from t2vlearn.long import generate_long
-from t2vlearn.pipeline import TextToVideoPipeline
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    torch.manual_seed(0)
-    pipe = TextToVideoPipeline(size=16, dim=16, depth=1, num_heads=2, text_depth=1, latent_channels=4, width=8, convs=2)
-    for parameter in pipe.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return pipe
+@pytest.fixture
+def pipe(smallest_pipeline):
+    return smallest_pipeline
 
 
 STORY = ["a red star jumps", "a red star moves left"]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from t2vlearn.errors import UserError
-from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.world import caption_with, render, sample_scenes
 
 pytest.importorskip("peft", reason="comes with the extra `personal`")
@@ -18,15 +17,8 @@ CAPTIONS = [caption_with("robot", scene, i) for i, scene in enumerate(SCENES)]
 
 
 @pytest.fixture
-def pipe():
-    """A pipeline with random weights, also where training begins with zeros."""
-    torch.manual_seed(0)
-    pipe = TextToVideoPipeline(size=16, dim=16, depth=2, num_heads=2, text_depth=1, codec_width=16, width=16, convs=2)
-    with torch.no_grad():
-        for parameter in pipe.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.2)
-    return pipe
+def pipe(own_pipeline):
+    return own_pipeline
 
 
 @pytest.fixture

@@ -83,6 +83,43 @@ def test_a_batch_is_its_clips_made_one_by_one(pipe):
     assert np.abs(listed.frames[1].astype(int) - make(pipe, prompts[1], seed=5).frames[0]).max() <= 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"guidance_scale": 1.0},
+        {"guidance_scale": 3.0},
+        {"negative_prompt": "a red star"},
+        {"image": CLIP[0]},
+        {"keyframes": CLIP[:4]},
+        {"continue_from": CLIP},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_clip_is_the_same_alone_in_a_batch_and_on_two_threads(options):
+    """Within what `__call__` promises of trained weights (random ones magnify what is rounded)."""
+    pipe = TextToVideoPipeline.from_pretrained()
+
+    def clip(prompts, seeds):
+        steps = []
+        out = pipe(prompts, 2, seed=seeds, callback=lambda *now: steps.append(now[-1]), **options)
+        return out.frames[-1].astype(int), steps[-1][-1]
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        frames, latents = clip([PROMPT], [9])
+        again = clip([PROMPT], [9])
+        assert np.array_equal(again[0], frames) and torch.equal(again[1], latents)
+        others = [clip(["a red star", "the bird", "a car jumps"] * 2 + ["the heart", PROMPT], list(range(2, 10)))]
+        torch.set_num_threads(2)
+        others.append(clip([PROMPT], [9]))
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert np.abs(other[0] - frames).max() <= 1
+        torch.testing.assert_close(other[1], latents, atol=1e-4, rtol=0)
+
+
 def test_callbacks_count_the_steps_of_both_stages(pipe):
     seen, latents = [], []
 

@@ -1,6 +1,5 @@
 """The files around the package agree with each other."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -64,25 +63,6 @@ def test_version_stands_in_one_place():
     version = re.search(r'^__version__ = "(\d+\.\d+\.\d+)"$', source, re.MULTILINE)[1]
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
     assert "\nversion:" not in (ROOT / "CITATION.cff").read_text()
-
-
-def test_toc_names_files_that_exist():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    chapters = toc.get("chapters", []) + [chapter for part in toc.get("parts", []) for chapter in part["chapters"]]
-    names = [toc["root"], *(chapter["file"] for chapter in chapters)]
-    missing = [name for name in names if not any((ROOT / f"{name}{suffix}").is_file() for suffix in (".ipynb", ".md"))]
-    assert not missing
-
-
-def test_notebooks_hold_no_outputs_and_name_their_cells():
-    paths = sorted((ROOT / "book").glob("*.ipynb"))
-    assert paths
-    for path in paths:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        ids = [cell.get("id") for cell in cells]
-        assert all(ids) and len(set(ids)) == len(ids), f"{path.name}: a cell without an id of its own"
-        for cell in cells:
-            assert not cell.get("outputs") and not cell.get("execution_count"), f"{path.name}: outputs in {cell['id']}"
 
 
 def test_pre_commit_and_make_run_the_same_tools():

@@ -1,16 +1,15 @@
 """Widgets: what they hold in Python, and how the same script behaves in a real browser without a kernel."""
 
 import base64
+import hashlib
 import queue
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from t2vlearn import widgets
 from t2vlearn.costs import PUBLISHED, Plan
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
 from t2vlearn.widgets import (
@@ -23,6 +22,7 @@ from t2vlearn.widgets import (
     Playground,
     ScheduleExplorer,
 )
+from t2vlearn.widgets.base import script
 
 CLIPS = [np.stack([np.full((8, 16, 3), value + i, np.uint8) for i in range(3)]) for value in (0, 120, 250)]
 NAMES = ["black", "grey", "white"]
@@ -137,6 +137,25 @@ def shown(browser):
     context.close()
 
 
+@pytest.mark.parametrize("make", [slider, viewer, tree, ScheduleExplorer, DrawingBoard, CostCalculator])
+def test_a_page_may_forbid_everything_but_the_widgets_own_script_and_pictures(browser, make):
+    html = make()._static()
+    code = html.partition('<script type="module">')[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = f"default-src 'none'; script-src 'sha256-{digest}'; img-src data:"
+    page = browser.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_content(f'<head><meta http-equiv="Content-Security-Policy" content="{policy}"></head><body>{html}</body>')
+    page.wait_for_selector(".t2v-widget > *")
+    styled = page.locator(".t2v-widget [style]").first
+    assert styled.evaluate("node => node.style.length") > 0 and not said
+    page.locator("body").evaluate("body => body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    assert any("Content Security Policy" in text for text in said)  # the policy is at work
+    page.close()
+
+
 def test_the_slider_follows_mouse_and_keys_and_plays(shown):
     page = shown(slider(notes=["first", "second", "third"]))
     picture, dial, output = page.locator("img"), page.get_by_role("slider", name="Which?"), page.locator("output")
@@ -216,7 +235,7 @@ def test_the_viewer_shades_by_the_chosen_head(shown):
 
 def module_page(browser, name):
     """A page in which a widget's module is `widget`."""
-    source = (Path(widgets.__file__).parent / name).read_text().replace("export default", "window.widget =")
+    source = script(name).replace("export default", "window.widget =")
     page = browser.new_page()
     page.add_script_tag(content=source, type="module")
     page.wait_for_function("window.widget")

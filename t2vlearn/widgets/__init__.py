@@ -14,7 +14,7 @@ import traitlets
 from torch import Tensor
 
 from t2vlearn.plots import data_uri
-from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.base import Widget, script
 from t2vlearn.widgets.clip_tree import ClipTree
 from t2vlearn.widgets.cost_calculator import CostCalculator
 from t2vlearn.widgets.drawing import DrawingBoard
@@ -48,8 +48,7 @@ class ClipGrid(Widget):
         ValueError: for too many or too few clips or texts, or an empty text in `alts`.
     """
 
-    _source = HERE / "clip_slider.js"
-    _esm = _source
+    _esm = script("clip_slider.js")
     pictures: traitlets.List = traitlets.List().tag(sync=True, static=True)
     axes: traitlets.List = traitlets.List().tag(sync=True, static=True)
     alts: traitlets.List = traitlets.List().tag(sync=True, static=True)
@@ -120,8 +119,7 @@ class AttentionViewer(Widget):
         ValueError: if `weights` do not fit the words.
     """
 
-    _source = HERE / "attention_viewer.js"
-    _esm = _source
+    _esm = script("attention_viewer.js")
     words: traitlets.List = traitlets.List().tag(sync=True, static=True)
     weights: traitlets.List = traitlets.List().tag(sync=True, static=True)
     word = traitlets.Int(0).tag(sync=True, static=True)
@@ -142,8 +140,7 @@ class ScheduleExplorer(Widget):
         steps: T.
     """
 
-    _source = HERE / "schedule_explorer.js"
-    _esm = _source
+    _esm = script("schedule_explorer.js")
     steps = traitlets.Int(1000).tag(sync=True, static=True)
 
     def __init__(self, steps: int = 1000):

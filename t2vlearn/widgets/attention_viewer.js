@@ -1,12 +1,5 @@
 // Which words does a word look at? Choose layer and head, then a word; the others are shaded by their weight.
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function choice(name, options) {
   const select = make("select", { "aria-label": name, style: "font: inherit; margin-right: 1em" });
   options.forEach((text, i) => select.append(make("option", { value: i }, text)));

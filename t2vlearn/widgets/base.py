@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import blake2b
 from pathlib import Path
 
 import anywidget
 
 HERE = Path(__file__).parent
+_IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
+
+
+def script(*names: str) -> str:
+    """The script of a widget: a notebook takes one file only, so what all share (live/elements.js) stands before the others."""
+    files = [(HERE / name).read_text(encoding="utf-8") for name in ("live/elements.js", *names)]
+    return "\n".join(_IMPORT.sub("", text) for text in files)
 
 
 def script_json(value) -> str:
@@ -22,15 +30,15 @@ def name_of(content: str) -> str:
 
 
 class Widget(anywidget.AnyWidget):
-    """A widget that also brings itself as HTML: state as JSON, and the script of its class, in the page itself."""
+    """A widget that also brings itself as HTML: state as JSON, and its script, in the page itself."""
 
     def _static(self) -> str:
         state = {name: getattr(self, name) for name in self.trait_names(static=True)}
         content = script_json(state)
         name = name_of(content)
-        script = type(self)._source.read_text(encoding="utf-8").split("export default")[0]
+        code = self._esm.split("export default")[0]
         return (
-            f'<div id="{name}" class="t2v-widget"></div><script type="module">{script}\n'
+            f'<div id="{name}" class="t2v-widget"></div><script type="module">{code}\n'
             f"const state = {content};\n"
             "const set = (key, value) => { state[key] = value; };\n"
             "const model = { get: (key) => state[key], set, on() {}, save_changes() {} };\n"

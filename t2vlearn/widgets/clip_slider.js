@@ -2,17 +2,6 @@
 // press play to run through the last axis. `pictures` holds [moving, still] pairs, the last axis fastest; the still first
 // frame is for readers whose system asks for less motion.
 
-const BUTTON =
-  "font: inherit; padding: 0.25em 0.7em; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 0.3em";
-const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function render({ model, el }) {
   const axes = model.get("axes"); // [[question, [label, ...]], ...]
   const sizes = axes.map(([, labels]) => labels.length);

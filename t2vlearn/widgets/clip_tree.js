@@ -2,17 +2,6 @@
 // digit a choice) to a segment: its frames side by side in one picture, how many they are, words for it, and a note. Where a
 // kernel listens, it makes the segments that are not there yet; in a page, the story ends with those that are.
 
-const BUTTON =
-  "font: inherit; padding: 0.25em 0.7em; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 0.3em";
-const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function render({ model, el }) {
   const clips = { ...model.get("clips") };
   const actions = model.get("actions"); // [[key, label], ...]

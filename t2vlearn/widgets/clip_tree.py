@@ -8,7 +8,7 @@ import numpy as np
 import traitlets
 
 from t2vlearn.plots import data_uri
-from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.base import Widget, script
 
 
 class ClipTree(Widget):
@@ -28,8 +28,7 @@ class ClipTree(Widget):
         ValueError: for more than ten actions, frames that are not square, or an empty `alt`.
     """
 
-    _source = HERE / "clip_tree.js"
-    _esm = _source
+    _esm = script("clip_tree.js")
     clips: traitlets.Dict = traitlets.Dict().tag(sync=True, static=True)
     actions: traitlets.List = traitlets.List().tag(sync=True, static=True)
     question = traitlets.Unicode().tag(sync=True, static=True)

@@ -1,12 +1,5 @@
 // What do training and generating cost? FLOPs, time, energy and money, from twelve dials; the same formulas as in t2vlearn/costs.py.
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function costs(p) {
   const attention = 4 * p.layers * p.tokens ** 2 * p.width;
   const forward = 2 * p.parameters * p.tokens + attention; // F = 2 N n + 4 L n² d

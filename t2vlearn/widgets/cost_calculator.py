@@ -8,7 +8,7 @@ from dataclasses import asdict
 import traitlets
 
 from t2vlearn.costs import PUBLISHED, Plan
-from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.base import Widget, script
 
 
 class CostCalculator(Widget):
@@ -18,8 +18,7 @@ class CostCalculator(Widget):
         plans: {name: preset}, shown before those of `PUBLISHED`; the first is chosen.
     """
 
-    _source = HERE / "cost_calculator.js"
-    _esm = _source
+    _esm = script("cost_calculator.js")
     plans: traitlets.Dict = traitlets.Dict().tag(sync=True, static=True)
 
     def __init__(self, plans: Mapping[str, Plan] | None = None):

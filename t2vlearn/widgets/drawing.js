@@ -1,16 +1,7 @@
 // A small grid to draw on: press and drag, or move with the arrow keys and paint with the space bar. `pixels` holds a
 // letter a cell, row by row: "." is empty, other letters are those of `palette`, [[letter, name, css colour], ...].
 
-const BUTTON =
-  "font: inherit; padding: 0.25em 0.7em; color: inherit; background: transparent; border: 1px solid currentColor; border-radius: 0.3em";
 const EMPTY = ".";
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 function render({ model, el }) {
   const side = model.get("side");

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import traitlets
 
-from t2vlearn.widgets.base import HERE, Widget
+from t2vlearn.widgets.base import Widget, script
 from t2vlearn.world.render import RGB
 from t2vlearn.world.sprites import INK, WHITE
 
@@ -28,8 +28,7 @@ class DrawingBoard(Widget):
         ValueError: for a drawing of another shape.
     """
 
-    _source = HERE / "drawing.js"
-    _esm = _source
+    _esm = script("drawing.js")
     side = traitlets.Int(SIDE).tag(sync=True, static=True)
     palette: traitlets.List = traitlets.List().tag(sync=True, static=True)
     pixels = traitlets.Unicode().tag(sync=True, static=True)

@@ -1,5 +1,5 @@
 // The playground of live/playground.js in a notebook: the kernel makes the clips. `Playground` in Python puts this file behind
-// live/words.js, live/apng.js and live/playground.js, for a notebook takes one file only.
+// those of live/ that it needs, for a notebook takes one file only.
 
 /** Frames from one block of bytes. */
 function cut(buffer, side) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import warnings
 
@@ -14,9 +13,7 @@ from t2vlearn.errors import UserError
 from t2vlearn.export import description
 from t2vlearn.judge import Judge
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
-from t2vlearn.widgets.base import HERE, Widget, name_of, script_json
-
-_IMPORT = re.compile(r"^import .*$", re.MULTILINE)
+from t2vlearn.widgets.base import HERE, Widget, name_of, script, script_json
 
 
 class _Cancelled(Exception):
@@ -39,10 +36,7 @@ class Playground(Widget):
         prompt: what stands in the box at the beginning.
     """
 
-    _esm = "\n".join(
-        _IMPORT.sub("", (HERE / name).read_text(encoding="utf-8"))
-        for name in ("live/words.js", "live/apng.js", "live/playground.js", "playground.js")
-    )
+    _esm = script("live/words.js", "live/apng.js", "live/playground.js", "playground.js")
     _css = HERE / "live" / "playground.css"
     prompt = traitlets.Unicode().tag(sync=True)
     manifest: traitlets.Dict = traitlets.Dict().tag(sync=True)

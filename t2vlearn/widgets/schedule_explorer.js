@@ -1,14 +1,5 @@
 // How fast does the noise grow? Shares of signal and noise, and their ratio, for three schedules whose dials can be turned.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function make(tag, attributes = {}, ...children) {
-  const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 // The factors of x_0 and of the noise at each of T steps; the same formulas as in t2vlearn/diffusion.py.
 function factors(kind, T, dial) {
   const bars = [];

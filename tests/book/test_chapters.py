@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book").glob("*.ipynb"))
@@ -77,6 +78,25 @@ def test_says_how_long_reading_takes(path):
         number for number, word in MINUTES.items() if re.search(rf"takes about {word} minutes", " ".join(text.split()))
     }
     assert len(stated) == 1 and abs(minutes - stated.pop()) <= 5, f"reading takes about {minutes:.0f} minutes"
+
+
+def test_toc_names_files_that_exist():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = toc.get("chapters", []) + [chapter for part in toc.get("parts", []) for chapter in part["chapters"]]
+    names = [toc["root"], *(chapter["file"] for chapter in chapters)]
+    missing = [name for name in names if not any((ROOT / f"{name}{suffix}").is_file() for suffix in (".ipynb", ".md"))]
+    assert not missing
+
+
+def test_notebooks_hold_no_outputs_and_name_their_cells():
+    paths = sorted((ROOT / "book").glob("*.ipynb"))
+    assert paths
+    for path in paths:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        ids = [cell.get("id") for cell in cells]
+        assert all(ids) and len(set(ids)) == len(ids), f"{path.name}: a cell without an id of its own"
+        for cell in cells:
+            assert not cell.get("outputs") and not cell.get("execution_count"), f"{path.name}: outputs in {cell['id']}"
 
 
 @each_page

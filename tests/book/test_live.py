@@ -1,5 +1,6 @@
 """The page's scripts against Python: tokens, noise, the whole way from a prompt to pixels, and what a reader can do wrong."""
 
+import base64
 import hashlib
 import json
 import shutil
@@ -13,11 +14,19 @@ from t2vlearn.world import parse_prompt, sample_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
-PAGE = """<!doctype html><meta charset="utf-8"><title>live</title><main id="here"></main><script type="module">
+SCRIPT = """
 import { inPage, mount } from "./_live/playground.js";
 const folder = (name) => new URL(name, location.href).href;
 mount(document.getElementById("here"), inPage({ model: folder("./_live/model/"), runtime: folder("./ort/") }));
-</script>"""
+"""
+PAGE = f"""<!doctype html><meta charset="utf-8"><title>live</title>
+<main id="here"></main><script type="module">{SCRIPT}</script>"""
+#: The strictest policy under which the page works: its own files, WebAssembly, and pictures that it makes itself.
+POLICY = (
+    f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' "
+    f"'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'; "
+    "worker-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' blob: data:"
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +142,21 @@ def test_a_prompt_and_a_seed_give_the_clip_that_python_gives(page, tiny_pipeline
     frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(picture))))]
     wanted = tiny_pipeline(prompt, num_inference_steps=5, seed=3).frames[0].repeat(8, 1).repeat(8, 2)
     assert np.abs(np.stack(frames).astype(int) - wanted).max() <= 1
+
+
+def test_a_clip_is_made_under_a_strict_content_security_policy(browser, address, folder):
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    (folder / "sub" / "path" / "strict.html").write_text(PAGE.replace("<title>", policy + "<title>"))
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(address + "strict.html")
+    page.get_by_role("status").filter(has_text="MB").wait_for()
+    make(page, "a red star")
+    page.get_by_role("link", name="Download the clip").wait_for(timeout=120_000)
+    assert not [text for text in said if "Content Security Policy" in text]
+    page.locator("body").evaluate("body => body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    assert [text for text in said if "Content Security Policy" in text]  # the policy is at work
+    page.close()
 
 
 def test_the_page_stays_awake_while_clips_are_made(page):

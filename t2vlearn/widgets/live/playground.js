@@ -1,6 +1,7 @@
 // Type a prompt, watch the clip being made: what the reader sees. Where the model runs is the source's affair: in a worker
 // of this page (`inPage`), or in a notebook's kernel (../playground.js).
 
+import { make, quiet } from "./elements.js";
 import { pieces, Words } from "./words.js";
 
 const CHIPS = {
@@ -18,17 +19,6 @@ const CHIPS = {
   ],
 };
 const GROUPS = { en: ["Colour", "Who", "What happens", "Where"], zh: ["颜色", "谁", "哪里", "做什么"] };
-const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === true) node.setAttribute(name, "");
-    else if (value !== false) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 const MISSING = "The model is not there. Check the connection, and reload the page.";
 const RUNTIME = 3.8e6; // bytes of onnxruntime-web as servers send it, compressed

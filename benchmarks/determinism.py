@@ -1,0 +1,86 @@
+"""How far is the same clip from itself when it is made in other ways? `python benchmarks/determinism.py`
+
+A clip of one prompt and one seed is made alone on one thread, and again as one of eight, on two threads, after saving and
+loading, and as the first segment of a story: without guidance, with it, and around given key frames. Prints how far the
+pictures (uint8 levels) and the latents before decoding are from each other, and writes benchmarks/results/determinism.json.
+"""
+
+import json
+import platform
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from t2vlearn import TextToVideoPipeline
+from t2vlearn.long import generate_long
+from t2vlearn.world import sample_scenes
+
+RESULT = Path(__file__).parent / "results" / "determinism.json"
+PROMPTS = [scene.caption("en", i) for i, scene in enumerate(sample_scenes(8, "heldout", seed=0))]
+SEED, STEPS, ALONE = 7, 10, 2  # clips of the batch that are also made alone
+
+
+def make(pipe: TextToVideoPipeline, prompts: list[str], seeds: list[int], **options) -> tuple[np.ndarray, torch.Tensor]:
+    """(frames, latents of the last step) of clips."""
+    last = []
+    out = pipe(prompts, STEPS, seed=seeds, callback=lambda *now: last.append(now[-1]), **options)
+    return out.frames, last[-1]
+
+
+def compare(one: tuple, other: tuple) -> dict:
+    """Largest difference of pictures and of latents, and the share of the pictures' values that differ."""
+    levels = np.abs(one[0].astype(int) - other[0].astype(int))
+    apart = 0.0 if one[1] is None or other[1] is None else float((one[1] - other[1]).abs().max())
+    return {"levels": int(levels.max()), "share": float((levels > 0).mean()), "latents": apart}
+
+
+def main() -> None:
+    """Compare, print, write."""
+    torch.set_num_threads(1)
+    pipe = TextToVideoPipeline.from_pretrained()
+    with tempfile.TemporaryDirectory() as folder:
+        again = TextToVideoPipeline.from_pretrained(pipe.save_pretrained(folder))
+    given = pipe(PROMPTS[0], STEPS, seed=1).keyframes[0]
+    cases = {
+        "guidance 3": {"guidance_scale": 3.0},
+        "no guidance": {"guidance_scale": 1.0},
+        "a negative prompt": {"negative_prompt": "a red star"},
+        "given key frames": {"keyframes": given},
+        "one given key frame": {"image": given[0]},
+        "continued": {"continue_from": given},
+    }
+    rows = {}
+    for case, options in cases.items():
+        worst: dict[str, list] = {}
+        batch = make(pipe, PROMPTS, [SEED + i for i in range(len(PROMPTS))], **options)
+        for i, prompt in enumerate(PROMPTS[:ALONE]):
+            alone = make(pipe, [prompt], [SEED + i], **options)
+            worst.setdefault("again", []).append(compare(alone, make(pipe, [prompt], [SEED + i], **options)))
+            worst.setdefault("one of eight", []).append(compare(alone, tuple(part[i : i + 1] for part in batch)))
+            worst.setdefault("saved and loaded", []).append(
+                compare(alone, make(again, [prompt], [SEED + i], **options))
+            )
+            torch.set_num_threads(2)
+            worst.setdefault("two threads", []).append(compare(alone, make(pipe, [prompt], [SEED + i], **options)))
+            torch.set_num_threads(1)
+            if case == "guidance 3":
+                story = next(generate_long(pipe, [[prompt]], 1, seed=SEED + i, num_inference_steps=STEPS))
+                worst.setdefault("a story's first segment", []).append(compare(alone, (story, None)))
+        rows[case] = {way: {key: max(row[key] for row in found) for key in found[0]} for way, found in worst.items()}
+        for way, row in rows[case].items():
+            print(
+                f"{case:20} {way:24} {row['levels']:3} levels, {row['share']:7.2%} of values, latents {row['latents']:.1e}"
+            )
+    machine = {
+        "processor": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    RESULT.write_text(json.dumps({"prompts": PROMPTS[:ALONE], "machine": machine, "apart": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
