@@ -16,6 +16,7 @@ from torch import Tensor
 from t2vlearn.errors import UserError
 
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
+PARTIAL = f"{LATEST}.part"
 
 
 def exists(folder: Path) -> bool:
@@ -25,7 +26,7 @@ def exists(folder: Path) -> bool:
 
 def remove(folder: Path) -> None:
     """A run that is over needs none."""
-    for name in (LATEST, PREVIOUS):
+    for name in (PREVIOUS, LATEST, PARTIAL):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -44,9 +45,11 @@ def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[
     # Tensors that share memory (the task holds modules of the pipeline) are written once each.
     own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     metadata = {"recipe": recipe, "position": json.dumps(position)}
-    partial = folder / f"{LATEST}.part"
+    partial = folder / PARTIAL
     try:
         save_file(own, partial, metadata | {"sha256": _digest(own, metadata)})
+        with partial.open("rb+") as file:
+            os.fsync(file)  # on the disk before it takes the name: else a power cut could leave both names with nothing
         if (folder / LATEST).exists():
             os.replace(folder / LATEST, folder / PREVIOUS)
         os.replace(partial, folder / LATEST)

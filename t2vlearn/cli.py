@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from t2vlearn import terminal
-from t2vlearn.errors import UserError
+from t2vlearn.errors import UserError, memory_advice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with memory_advice("give fewer prompts at once, or end other programs"):
+                return super().invoke(ctx)
         except UserError as error:
             terminal.say(f"Error: {error}", typer.colors.RED)
             raise typer.Exit(2) from None
@@ -138,7 +139,7 @@ def generate(
     from t2vlearn import media
 
     output = media.check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4")
-    sheet = output.with_name(f"{output.stem}-keyframes.png")
+    sheet = media.check_output(output.with_name(f"{output.stem}-keyframes.png"))
     if image and continue_from:
         raise UserError("give --image or --continue, not both")
     given = media.read(image or continue_from) if image or continue_from else None  # type: ignore[arg-type]
@@ -241,7 +242,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
-        "t2vlearn train --preset base --minutes 60 --processes 8",
+        "t2vlearn train --preset base --minutes 60 --processes 8 --accumulate 2 --tracker tensorboard",
     )
 )
 def train(
@@ -261,10 +262,16 @@ def train(
     processes: Annotated[
         int, typer.Option(help="Train in so many processes, which share each batch: one for each GPU, or CPU cores.")
     ] = 1,
+    accumulate: Annotated[
+        int, typer.Option(help="Take each batch in so many parts, one after the other: slower, in less memory.")
+    ] = 1,
+    tracker: Annotated[
+        str | None, typer.Option(help="Draw the curves there too: tensorboard, wandb, or another that is installed.")
+    ] = None,
 ) -> None:
     """Train a model, on clips that are drawn as they are needed.
 
-    Ctrl-C keeps what has been learnt: --resume goes on from there.
+    Ctrl-C or a closed terminal keeps what has been learnt: --resume goes on from there.
     """
     if (minutes is None) == (steps is None):
         raise UserError("give one of --minutes and --steps, such as --minutes 10")
@@ -276,7 +283,7 @@ def train(
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors", suffixes=())
-    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights)
+    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights, accumulate, tracker)
     if processes == 1:
         _train(*arguments)
     else:
@@ -293,7 +300,7 @@ def train(
     typer.echo(f"judge    t2vlearn evaluate {where}")
 
 
-def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None) -> None:
+def _train(config, folder: Path, minutes, steps, resume, seed, weights, accumulate, tracker) -> None:
     """Train, with a bar: in this process, or in each of several, of which the first shows it."""
     from t2vlearn import training
 
@@ -304,7 +311,10 @@ def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weight
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
             show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
 
-        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
+        training.train(
+            config, folder, minutes, steps, resume, seed, report,
+            weights=weights, accumulate=accumulate, tracker=tracker,
+        )  # fmt: skip
 
 
 @app.command(
