@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,8 @@ class PipelineConfig:
         words: the vocabulary; empty: that of the toy world.
 
     Raises:
-        ValueError: if latents do not divide into patches of 2 x 2 cells, for fewer than two key frames, or an unknown process.
+        ValueError: for a value of another kind, a count below 1, latents that do not divide into patches of 2 x 2 cells,
+            fewer than two key frames, or an unknown process.
     """
 
     size: int = 32
@@ -66,6 +67,16 @@ class PipelineConfig:
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "words":
+                fits = isinstance(value, list) and all(isinstance(word, str) for word in value)
+            elif isinstance(item.default, float):
+                fits = isinstance(value, int | float) and math.isfinite(value)
+            else:
+                fits = type(value) is type(item.default) and (value >= 1 if isinstance(value, int) else True)
+            if not fits:
+                raise ValueError(f"{item.name} cannot be {value!r}")
         if self.size % (2 * self.down):
             raise ValueError(f"size {self.size} is not a multiple of {2 * self.down}, two latent cells")
         if not 2 <= self.num_keyframes <= self.num_frames:
@@ -309,7 +320,10 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         if not folder.is_dir():
             raise UserError(f"no weights folder at {folder}: give a folder made by `t2vlearn train`, or a Hub id")
         config, weights = load_folder(folder)
-        pipe = cls(**config)
+        try:
+            pipe = cls(**config)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{folder / CONFIG_FILE} describes no pipeline ({error}): copy the folder again") from None
         load_weights(pipe, weights, folder)
         return pipe
 

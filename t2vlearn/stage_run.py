@@ -43,6 +43,7 @@ class StageRun:
         self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
         self.step = 0
         self.seconds = 0.0
+        self.loss = math.nan  # its running mean, which whoever shows it keeps
         self.skipped = self.skipped_in_a_row = 0
 
     def advance(self, fraction: float) -> float:

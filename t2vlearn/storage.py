@@ -58,7 +58,7 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise UserError(
             f"{error.filename} is missing: give a folder made by `t2vlearn train`, or reinstall t2vlearn"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {folder}: {error}; copy the folder again") from None
     if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise UserError(

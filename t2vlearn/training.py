@@ -118,7 +118,8 @@ class _Run:
         self.pipe = (_load(weights, config) if weights else TextToVideoPipeline(**asdict(config.pipeline))).to(
             self.accelerator.device
         )
-        self.stage_number, self.stage, self.sheets = 0, None, 0
+        self.stage_number, self.stage = 0, None
+        self.sheets, self.next_sheet = 0, config.sheet_every  # so many are written; the next one is due at
         self.stop = threading.Event()
         self.first = self.accelerator.is_main_process
         if resume:
@@ -168,22 +169,24 @@ class _Run:
         name = STAGES[self.stage_number]
         stage = self.stage = self.stage or self._start_stage()
         saved = last = time.monotonic()
-        loss = math.nan
-        next_sheet = self.config.sheet_every
         while (fraction := self._total(self._fraction(stage) * self.first)) < 1:
             value = stage.advance(fraction)
             if not math.isnan(value):
-                loss = value if math.isnan(loss) else loss + 0.05 * (value - loss)
+                stage.loss = value if math.isnan(stage.loss) else stage.loss + 0.05 * (value - stage.loss)
             now = time.monotonic()
             stage.seconds += now - last
             last = now
             if self.first:
-                self._report(name, stage, loss)
+                self._report(name, stage)
             if stage.skipped_in_a_row == PATIENCE:
                 raise UserError(
                     f"the loss has not been a number for {PATIENCE} steps: lower the learning rate (muon_lr, adamw_lr) and "
                     "start again"
                 )
+            if fraction >= self.next_sheet:  # before a checkpoint, which knows that it is written
+                self._write_sheet(name, stage)
+                every = self.config.sheet_every
+                self.next_sheet += every * (1 + (fraction - self.next_sheet) // every)
             if self._total(self.stop.is_set()):  # whoever was told to
                 raise Interrupted(
                     f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
@@ -191,22 +194,19 @@ class _Run:
             if now - saved > self.checkpoint_seconds:
                 self._save(stage)
                 saved = time.monotonic()
-            if fraction >= next_sheet:
-                self._write_sheet(name, stage)
-                next_sheet += self.config.sheet_every * (1 + (fraction - next_sheet) // self.config.sheet_every)
         stage.task.load_state_dict(stage.ema.module.state_dict())
         stage.task.eval()
         self._write_sheet(name, stage)
-        self.stage_number, self.stage = self.stage_number + 1, None
+        self.stage_number, self.stage, self.next_sheet = self.stage_number + 1, None, self.config.sheet_every
         if self.stage_number < len(STAGES):
             self._save(None)
 
-    def _report(self, name: str, stage: StageRun, loss: float) -> None:
+    def _report(self, name: str, stage: StageRun) -> None:
         share, fraction = self.config.share, min(self._fraction(stage), 1.0)
         rate = stage.task.batch_size * stage.step / max(stage.seconds, 1e-9)
         done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
         left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
-        self.log.report(Progress(name, done, stage.step, loss, rate, left, stage.skipped), stage.seconds)
+        self.log.report(Progress(name, done, stage.step, stage.loss, rate, left, stage.skipped), stage.seconds)
 
     @torch.no_grad()
     def _write_sheet(self, name: str, stage: StageRun) -> None:
@@ -238,16 +238,18 @@ class _Run:
         if not self.first:
             return self.out / checkpoint.LATEST
         tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
-        position: dict[str, float] = {"stage": self.stage_number, "sheets": self.sheets, "log": self.log.length()}
+        position: dict[str, float] = {"stage": self.stage_number, "log": self.log.length()}
+        position |= {"sheets": self.sheets, "next_sheet": self.next_sheet}
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
-            position |= {"skipped": stage.skipped}
+            position |= {"skipped": stage.skipped, "loss": stage.loss}
         return checkpoint.write(self.out, tensors, self._recipe(), position)
 
     def _load(self) -> None:
         tensors, position = checkpoint.read(self.out, self._recipe())
         self.stage_number, self.sheets = int(position["stage"]), int(position["sheets"])
+        self.next_sheet = position["next_sheet"]
         if self.first:
             self.log.cut(int(position["log"]))
         self.pipe.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("pipe.")})
@@ -255,6 +257,7 @@ class _Run:
             self.stage = self._start_stage()
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
+            self.stage.loss = position["loss"]
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
 
 
