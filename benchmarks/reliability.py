@@ -33,6 +33,7 @@ from t2vlearn import checkpoint
 from t2vlearn.pipeline import PipelineConfig
 from t2vlearn.run_log import LOG, Progress
 from t2vlearn.stages import PRESETS
+from t2vlearn.storage import WORKSHOP
 from t2vlearn.training import Interrupted, train
 
 RESULT = Path(__file__).parent / "results" / "reliability.json"
@@ -71,9 +72,9 @@ def kill(process: subprocess.Popen, folder: Path, kind: str, draw: random.Random
         process.stdout.readline()  # the first step is done
         time.sleep(draw.uniform(0, 0.6))
     if kind == "in a checkpoint":
-        partial, wait = folder / checkpoint.PARTIAL, draw.uniform(0, 0.004)
-        while process.poll() is None and not partial.exists():
-            pass  # it is there for a few milliseconds only
+        wait = draw.uniform(0, 0.06)
+        while process.poll() is None and not (folder / WORKSHOP).exists():
+            pass  # it is there for a few dozen milliseconds only
         time.sleep(wait)
     if process.poll() is not None:
         return False
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="how often the run is killed")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--steps", type=int, default=1000, help="of the run, over its three stages")
-    parser.add_argument("--every", type=float, default=0.1, help="seconds between checkpoints")
+    parser.add_argument("--every", type=float, default=0.3, help="seconds between checkpoints")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the result is written")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--end", action="store_true", help=argparse.SUPPRESS)
@@ -125,10 +126,11 @@ def main() -> None:
             if not kill(process, killed, kind, draw, start_up):
                 sys.exit(f"the run ended after {number} kills: give it more --steps")
             hits[kind] += 1
-            partial = killed / checkpoint.PARTIAL
-            found["a checkpoint half written"] += partial.exists() and partial.stat().st_mtime > begun
+            left = [path for path in (killed / WORKSHOP).glob("*") if path.stat().st_mtime > begun]
+            found["a checkpoint half written"] += any(path.name.startswith(".tmp") for path in left)
+            found["a checkpoint without its name yet"] += any(path.name == checkpoint.LATEST for path in left)
             found["between two renamings"] += checkpoint.exists(killed) and not (killed / checkpoint.LATEST).exists()
-            found["a weights file or sheet half written"] += any(killed.rglob(".unfinished-*"))
+            found["a sheet half written"] += any(killed.rglob(".unfinished-*"))
             bars.update(bar, advance=1)
         start(killed, options).communicate()
         tensors = differences(alone / checkpoint.LATEST, killed / checkpoint.LATEST)

@@ -13,7 +13,9 @@ def more_than_there_is():
 
 
 def a_gpus_error():
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB")
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15.77 GiB"
+    )
 
 
 def pythons_error():
@@ -22,7 +24,10 @@ def pythons_error():
 
 @pytest.mark.parametrize("fail", [more_than_there_is, a_gpus_error, pythons_error])
 def test_too_little_memory_is_a_line(fail):
-    with pytest.raises(UserError, match=re.escape("the memory is too small for this: buy more")), memory_advice("buy more"):
+    with (
+        pytest.raises(UserError, match=re.escape("the memory is too small for this: buy more")),
+        memory_advice("buy more"),
+    ):
         fail()
 
 

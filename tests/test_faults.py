@@ -193,7 +193,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(small_disk):
     assert process.returncode == 2
     assert one_line(errors).startswith("Error: ") and "free some space" in errors
     ballast.unlink()
-    assert not list(small_disk.glob("run/*.part"))
+    assert not list(small_disk.glob("run/.unfinished"))
     code, _, errors = run(small_disk, *options, "--resume")
     assert code == 0, errors
 

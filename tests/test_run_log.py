@@ -37,6 +37,5 @@ def test_tensorboard_reads_what_the_log_says(tmp_path):
     assert len(rows) == 4
     for stage in ("codec", "key frames"):
         for name in ("loss", "clips_per_second", "skipped"):
-            tag = f"{stage}/{name}".replace(" ", "_")
-            points = [(point.step, point.value) for point in curves.Scalars(tag)]
+            points = [(point.step, point.value) for point in curves.Scalars(f"{stage}/{name}")]
             assert points == [(r["step"], pytest.approx(r[name], rel=1e-6)) for r in rows if r["stage"] == stage]
