@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vlearn.errors import UserError
+from t2vlearn.storage import WORKSHOP, workshop
 
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
 
@@ -25,8 +27,9 @@ def exists(folder: Path) -> bool:
 
 def remove(folder: Path) -> None:
     """A run that is over needs none."""
-    for name in (LATEST, PREVIOUS):
+    for name in (PREVIOUS, LATEST):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / WORKSHOP, ignore_errors=True)  # of a process that was killed
 
 
 def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[str, float]) -> Path:
@@ -44,14 +47,17 @@ def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[
     # Tensors that share memory (the task holds modules of the pipeline) are written once each.
     own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     metadata = {"recipe": recipe, "position": json.dumps(position)}
-    partial = folder / f"{LATEST}.part"
     try:
-        save_file(own, partial, metadata | {"sha256": _digest(own, metadata)})
-        if (folder / LATEST).exists():
-            os.replace(folder / LATEST, folder / PREVIOUS)
-        os.replace(partial, folder / LATEST)
+        with workshop(folder) as inside:
+            save_file(own, inside / LATEST, metadata | {"sha256": _digest(own, metadata)})
+            with (inside / LATEST).open("rb+") as file:
+                os.fsync(
+                    file
+                )  # on the disk before it takes the name: else a power cut could leave both names with nothing
+            if (folder / LATEST).exists():
+                os.replace(folder / LATEST, folder / PREVIOUS)
+            os.replace(inside / LATEST, folder / LATEST)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
             f"cannot write the checkpoint in {folder}: {error}; free some space or choose another folder"
         ) from None

@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 
 import torch
@@ -25,10 +27,18 @@ class Died(UserError):
     """One of the processes was killed, or ended without a word."""
 
 
+def stops() -> list[signal.Signals]:
+    """What stops a run: Ctrl-C, a polite kill, and a closed terminal, unless `nohup` has said to ignore that."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
+        numbers.append(signal.SIGHUP)
+    return numbers
+
+
 def run(function: Callable, processes: int, *args) -> None:
     """Call function(*args) in new processes that `accelerate` finds connected: gloo on a CPU, NCCL with a GPU each.
 
-    Ctrl-C and SIGTERM are handed on to all.
+    Ctrl-C, SIGTERM and a closed terminal are handed on to all, and so is the death of the process that called.
 
     Args:
         function: of a module, so that a new process can import it; so is what `args` are made of.
@@ -60,7 +70,7 @@ def run(function: Callable, processes: int, *args) -> None:
             worker.terminate()
 
     # A terminal's Ctrl-C reaches the workers too: they heed what is handed on, and that alone.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in stops()}
     try:
         for worker in workers:
             worker.start()
@@ -100,6 +110,7 @@ def _work(function: Callable, args: tuple, place: tuple[int, int, int], end) -> 
     """What a new process runs. An error is sent to the parent; being stopped is no failure."""
     rank, processes, port = place
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_stop_with_the_parent, daemon=True).start()
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -112,12 +123,19 @@ def _work(function: Callable, args: tuple, place: tuple[int, int, int], end) -> 
     except BaseException as error:
         if not isinstance(error, UserError | KeyboardInterrupt):
             error.add_note(f"In process {rank + 1} of {processes}:\n{traceback.format_exc()}")
-        end.send(error)
+        with suppress(OSError):  # nobody is there to read it
+            end.send(error)
         if not isinstance(error, KeyboardInterrupt):
             raise SystemExit(1) from None
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _stop_with_the_parent() -> None:
+    """Whoever kills the one process that they see means all of them: each writes its checkpoint and ends."""
+    multiprocessing.parent_process().join()  # type: ignore[union-attr]
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _cause(exitcode: int | None) -> str:

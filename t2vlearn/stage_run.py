@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -26,12 +26,14 @@ class StageRun:
     """A task with its optimisers and running average.
 
     Several processes each take their part of a batch. Their gradients, weighted by what the parts count, are averaged, so a
-    step is that of one process with the whole batch.
+    step is that of one process with the whole batch. So it is where each takes its part in `accumulate` smaller ones, one
+    after the other. Not the codec: its latents are normalised by the statistics of the whole batch, which no part knows; and
+    its stage is not the one that fills the memory (benchmarks/LOG.md).
     """
 
-    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator):
+    def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator, accumulate: int = 1):
         self.accelerator, self.config, self.task = accelerator, config, task
-        task.part = (accelerator.process_index, accelerator.num_processes)
+        self.parts = 1 if task.stage == "codec" else accumulate
         matrices, others = split_parameters(task)
         self.ema = EMA(task, config.ema_decay)
         number = STAGES.index(task.stage)
@@ -41,6 +43,7 @@ class StageRun:
         self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
         self.step = 0
         self.seconds = 0.0
+        self.loss = math.nan  # its running mean, which whoever shows it keeps
         self.skipped = self.skipped_in_a_row = 0
 
     def advance(self, fraction: float) -> float:
@@ -49,12 +52,18 @@ class StageRun:
             for group in optimiser.param_groups:
                 group["lr"] = lr * schedule(fraction, self.step)
         buffers = [buffer.clone() for buffer in self.task.buffers()]  # a bad batch would spoil statistics for ever
-        batch = self.task.batch(self.step, self.accelerator.device, fraction)
-        count = self.task.count(batch)
-        with self.accelerator.autocast():
-            loss = self.module(*batch)
-        loss = loss * (count / self.accelerator.reduce(count, "mean"))
-        self.accelerator.backward(loss)
+        batches = list(self._batches(fraction))
+        counts = [self.task.count(batch) for batch in batches]
+        total = self.accelerator.reduce(torch.stack(counts).sum(), "mean")
+        losses = torch.zeros((), device=self.accelerator.device)
+        for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
+            # The processes add up their gradients once a step.
+            with self.accelerator.no_sync(self.module) if number < self.parts else nullcontext():
+                with self.accelerator.autocast():
+                    loss = self.module(*batch)
+                loss = loss * (count / total)
+                self.accelerator.backward(loss)
+                losses += loss.detach()
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         fine = math.isfinite(float(norm))  # one bad entry makes the whole length infinite or NaN
         for optimiser in self.optimisers:
@@ -69,7 +78,14 @@ class StageRun:
         self.skipped += not fine
         self.skipped_in_a_row = 0 if fine else self.skipped_in_a_row + 1
         self.step += 1
-        return float(self.accelerator.reduce(loss.detach(), "mean")) if fine else math.nan
+        return float(self.accelerator.reduce(losses, "mean")) if fine else math.nan
+
+    def _batches(self, fraction: float) -> Iterator[tuple[Tensor, ...]]:
+        """This process's part of the step's batch, in smaller parts."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        for i in range(self.parts):
+            self.task.part = (rank * self.parts + i, processes * self.parts)
+            yield self.task.batch(self.step, self.accelerator.device, fraction)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

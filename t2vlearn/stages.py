@@ -100,7 +100,9 @@ class Task(nn.Module):
         """
         number, parts = self.part
         if n < parts:
-            raise UserError(f"a batch of the stage {self.stage!r} has {n} clips for {parts} processes: use at most {n}")
+            raise UserError(
+                f"a batch of the stage {self.stage!r} has {n} clips for {parts} processes or parts: use at most {n}"
+            )
         return slice(n * number // parts, n * (number + 1) // parts)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,8 +16,24 @@ from torch import Tensor, nn
 
 from t2vlearn.errors import UserError
 
-WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+WEIGHTS_FILE, CONFIG_FILE, WORKSHOP = "model.safetensors", "config.json", ".unfinished"
 FORMAT = 1  # another number means another architecture
+
+
+@contextmanager
+def workshop(folder: Path) -> Iterator[Path]:
+    """An empty folder inside `folder`, to write files in before they take their names; it goes when the block ends.
+
+    `save_file` has temporary files of its own beside the one it writes. A process that is killed leaves them, and the next
+    one takes them away here.
+    """
+    inside = folder / WORKSHOP
+    shutil.rmtree(inside, ignore_errors=True)
+    inside.mkdir()
+    try:
+        yield inside
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
 
 
 def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
@@ -28,21 +47,19 @@ def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another folder") from None
-    weights, text = folder / f"{WEIGHTS_FILE}.part", folder / f"{CONFIG_FILE}.part"
     try:
-        save_file(half, weights)
-        weights.chmod(0o644)  # save_file leaves it to its owner alone
-        config = {"format": FORMAT, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **config}
-        text.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(weights, folder / WEIGHTS_FILE)
-        os.replace(text, folder / CONFIG_FILE)
+        with workshop(folder) as inside:
+            weights, text = inside / WEIGHTS_FILE, inside / CONFIG_FILE
+            save_file(half, weights)
+            weights.chmod(0o644)  # save_file leaves it to its owner alone
+            config = {"format": FORMAT, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **config}
+            text.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
+            os.replace(weights, folder / WEIGHTS_FILE)
+            os.replace(text, folder / CONFIG_FILE)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"cannot write the weights in {folder}: {error}; free some space or choose another folder"
         ) from None
-    finally:
-        weights.unlink(missing_ok=True)
-        text.unlink(missing_ok=True)
 
 
 def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
@@ -59,7 +76,7 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise UserError(
             f"{error.filename} is missing: give a folder made by `t2vlearn train`, or reinstall t2vlearn"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {folder}: {error}; copy the folder again") from None
     if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise UserError(

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,9 +22,10 @@ def is_first() -> bool:
 
 
 def say(line: str, colour: str) -> None:
-    """One line on stderr, from the first process."""
+    """One line on stderr, from the first process. A terminal that has been closed cannot show it."""
     if is_first():
-        typer.secho(" ".join(line.split()), fg=colour, err=True)
+        with suppress(OSError):
+            typer.secho(" ".join(line.split()), fg=colour, err=True)
 
 
 def console(error: bool = True) -> Console:
@@ -77,7 +78,8 @@ def bars(lines: int = 0) -> Iterator[Callable]:
         yield show
     finally:
         if screen.is_terminal:
-            progress.stop()
+            with suppress(OSError):
+                progress.stop()
 
 
 def duration(seconds: float) -> str:

@@ -15,49 +15,27 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from t2vlearn import checkpoint, media
-from t2vlearn.errors import UserError
+from t2vlearn import checkpoint, media, run_folder
+from t2vlearn.errors import UserError, memory_advice
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
+from t2vlearn.processes import stops
+from t2vlearn.run_log import LOG, Progress, RunLog, check_tracker
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
 from t2vlearn.world import render, sample_scenes
 
 __all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
-LOG = "log.jsonl"
 PATIENCE = 20  # steps in a row without a usable gradient
 
 
-class Progress(NamedTuple):
-    """Where a run stands.
-
-    Attributes:
-        stage: one of `STAGES`.
-        fraction: of the whole run.
-        step: of the stage.
-        loss: its running mean; NaN before the first step that counts.
-        clips_per_second: of this stage (frames in the codec's).
-        seconds_left: of the whole run.
-        skipped: steps of the stage whose gradient was not a number.
-    """
-
-    stage: str
-    fraction: float
-    step: int
-    loss: float
-    clips_per_second: float
-    seconds_left: float
-    skipped: int
-
-
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C or SIGTERM; a checkpoint is written, and the message says how to resume."""
+    """Training was stopped by Ctrl-C, SIGTERM or SIGHUP; a checkpoint is written, and the message says how to resume."""
 
 
 def train(
@@ -70,6 +48,8 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     checkpoint_minutes: float = 2.0,
     weights: str | Path | None = None,
+    accumulate: int = 1,
+    tracker: str | None = None,
 ) -> Path:
     """Train a pipeline and save it in `out`. A stage whose share is zero is left out.
 
@@ -84,43 +64,62 @@ def train(
         checkpoint_minutes: time between checkpoints.
         weights: go on from these (a folder or a Hub id) instead of from nothing; another seed then gives clips that they
             have not seen. Of the codec only the decoder goes on, for the denoisers know the encoder's latents.
+        accumulate: take each batch in so many parts, one after the other, and step once: less memory, the same result. It may
+            differ from one resumption to the next.
+        tracker: draw the curves there too: one that `accelerate` knows, such as "tensorboard", which writes into `out`.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
 
     Raises:
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
-            than the recipe's, `out` cannot be written, or the loss stays NaN.
-        Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
+            than the recipe's, `out` cannot be written or another run holds it, memory runs out, the tracker is not
+            installed, or the loss stays NaN.
+        Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
         raise UserError("give either minutes or steps")
     if not (minutes or steps or 0) > 0:
         raise UserError("training needs a positive number of minutes or steps")
+    if accumulate < 1:
+        raise UserError(f"a batch cannot be taken in {accumulate} parts: choose 1 or more")
+    check_tracker(tracker)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / LOG).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
-    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights).run()
+    # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
+    precision = "bf16" if torch.cuda.is_available() else "no"
+    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out)
+    smaller = f"take each batch in more parts than {accumulate} (--accumulate), or choose a smaller preset"
+    with run_folder.held(out, accelerator), memory_advice(smaller):
+        log = RunLog(out, accelerator, progress)
+        try:
+            return _Run(
+                accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate
+            ).run()
+        finally:
+            log.close()
 
 
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights):
-        self.config, self.out, self.seed, self.progress = config, out, seed, progress
+    def __init__(
+        self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate
+    ):
+        self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
+        self.config, self.out, self.seed = config, out, seed
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes
         set_seed(seed)
         torch.set_flush_denormal(True)  # an untrained network's tiny numbers cost up to a hundred times the time
-        cuda = torch.cuda.is_available()
-        # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
-        self.accelerator = Accelerator(mixed_precision="bf16" if cuda else "no")
         self.weights = weights
         self.pipe = (_load(weights, config) if weights else TextToVideoPipeline(**asdict(config.pipeline))).to(
             self.accelerator.device
         )
-        self.stage_number, self.stage, self.sheets = 0, None, 0
+        self.stage_number, self.stage = 0, None
+        self.sheets, self.next_sheet = 0, config.sheet_every  # so many are written; the next one is due at
         self.stop = threading.Event()
         self.first = self.accelerator.is_main_process
         if resume:
@@ -128,11 +127,7 @@ class _Run:
 
     def run(self) -> Path:
         in_main = threading.current_thread() is threading.main_thread()
-        handlers = (
-            {s: signal.signal(s, lambda *_: self.stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
-            if in_main
-            else {}
-        )
+        handlers = {s: signal.signal(s, lambda *_: self.stop.set()) for s in (stops() if in_main else ())}
         try:
             while self.stage_number < len(STAGES):
                 if self.config.share[self.stage_number]:
@@ -156,7 +151,7 @@ class _Run:
             # What the key frames' denoiser has learnt of looks and words is the best start that there is.
             self.pipe.video_generator.denoiser.load_state_dict(self.pipe.visual_encoder.denoiser.state_dict())
         task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
-        return StageRun(task, self.config, self.accelerator)
+        return StageRun(task, self.config, self.accelerator, self.accumulate)
 
     def _total(self, value: float) -> float:
         """The sum over all processes, which all of them get."""
@@ -174,22 +169,24 @@ class _Run:
         name = STAGES[self.stage_number]
         stage = self.stage = self.stage or self._start_stage()
         saved = last = time.monotonic()
-        loss = math.nan
-        next_sheet = self.config.sheet_every
         while (fraction := self._total(self._fraction(stage) * self.first)) < 1:
             value = stage.advance(fraction)
             if not math.isnan(value):
-                loss = value if math.isnan(loss) else loss + 0.05 * (value - loss)
+                stage.loss = value if math.isnan(stage.loss) else stage.loss + 0.05 * (value - stage.loss)
             now = time.monotonic()
             stage.seconds += now - last
             last = now
             if self.first:
-                self._report(name, stage, loss)
+                self._report(name, stage)
             if stage.skipped_in_a_row == PATIENCE:
                 raise UserError(
                     f"the loss has not been a number for {PATIENCE} steps: lower the learning rate (muon_lr, adamw_lr) and "
                     "start again"
                 )
+            if fraction >= self.next_sheet:  # before a checkpoint, which knows that it is written
+                self._write_sheet(name, stage)
+                every = self.config.sheet_every
+                self.next_sheet += every * (1 + (fraction - self.next_sheet) // every)
             if self._total(self.stop.is_set()):  # whoever was told to
                 raise Interrupted(
                     f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
@@ -197,27 +194,19 @@ class _Run:
             if now - saved > self.checkpoint_seconds:
                 self._save(stage)
                 saved = time.monotonic()
-            if fraction >= next_sheet:
-                self._write_sheet(name, stage)
-                next_sheet += self.config.sheet_every * (1 + (fraction - next_sheet) // self.config.sheet_every)
         stage.task.load_state_dict(stage.ema.module.state_dict())
         stage.task.eval()
         self._write_sheet(name, stage)
-        self.stage_number, self.stage = self.stage_number + 1, None
+        self.stage_number, self.stage, self.next_sheet = self.stage_number + 1, None, self.config.sheet_every
         if self.stage_number < len(STAGES):
             self._save(None)
 
-    def _report(self, name: str, stage: StageRun, loss: float) -> None:
+    def _report(self, name: str, stage: StageRun) -> None:
         share, fraction = self.config.share, min(self._fraction(stage), 1.0)
         rate = stage.task.batch_size * stage.step / max(stage.seconds, 1e-9)
         done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
         left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
-        event = Progress(name, done, stage.step, loss, rate, left, stage.skipped)
-        if self.progress is not None:
-            self.progress(event)
-        if stage.step % 20 == 0:
-            with (self.out / LOG).open("a") as log:
-                log.write(json.dumps(event._asdict() | {"seconds": round(stage.seconds, 2)}) + "\n")
+        self.log.report(Progress(name, done, stage.step, stage.loss, rate, left, stage.skipped), stage.seconds)
 
     @torch.no_grad()
     def _write_sheet(self, name: str, stage: StageRun) -> None:
@@ -249,21 +238,26 @@ class _Run:
         if not self.first:
             return self.out / checkpoint.LATEST
         tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
-        position: dict[str, float] = {"stage": self.stage_number, "sheets": self.sheets}
+        position: dict[str, float] = {"stage": self.stage_number, "log": self.log.length()}
+        position |= {"sheets": self.sheets, "next_sheet": self.next_sheet}
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
-            position |= {"skipped": stage.skipped}
+            position |= {"skipped": stage.skipped, "loss": stage.loss}
         return checkpoint.write(self.out, tensors, self._recipe(), position)
 
     def _load(self) -> None:
         tensors, position = checkpoint.read(self.out, self._recipe())
         self.stage_number, self.sheets = int(position["stage"]), int(position["sheets"])
+        self.next_sheet = position["next_sheet"]
+        if self.first:
+            self.log.cut(int(position["log"]))
         self.pipe.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("pipe.")})
         if "step" in position:
             self.stage = self._start_stage()
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
+            self.stage.loss = position["loss"]
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
 
 

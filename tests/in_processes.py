@@ -8,7 +8,7 @@ from pathlib import Path
 from t2vlearn.training import train
 
 
-def train_until(config, out: Path, steps: int, stop: tuple[str, int]) -> None:
+def train_until(config, out: Path, steps: int, stop: tuple[str, int], accumulate: int = 1) -> None:
     """Train; keep the losses in a file; press Ctrl-C, in the first process only, after a step of a stage."""
     losses = out.with_suffix(".json")
     seen = []
@@ -19,7 +19,7 @@ def train_until(config, out: Path, steps: int, stop: tuple[str, int]) -> None:
         if (event.stage, event.step) == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(config, out, steps=steps, progress=progress)
+    train(config, out, steps=steps, progress=progress, accumulate=accumulate)
 
 
 def lose_one(config, out: Path) -> None:

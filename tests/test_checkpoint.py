@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from t2vlearn import checkpoint
 from t2vlearn.errors import UserError
+from t2vlearn.storage import WORKSHOP
 
 POSITION = {"stage": 1, "step": 7, "seconds": 1.5}
 GENERATOR = torch.Generator().manual_seed(0)
@@ -45,6 +46,8 @@ def test_the_last_two_are_kept_and_the_newer_is_read(tmp_path):
     assert checkpoint.read(tmp_path, "recipe")[1] == {"step": 2}
     (tmp_path / checkpoint.LATEST).unlink()  # killed between the two renamings
     assert checkpoint.exists(tmp_path) and checkpoint.read(tmp_path, "recipe")[1] == {"step": 1}
+    (tmp_path / WORKSHOP).mkdir()
+    (tmp_path / WORKSHOP / ".tmp123").write_bytes(b"killed while it was being written")
     checkpoint.remove(tmp_path)
     assert not checkpoint.exists(tmp_path) and not list(tmp_path.iterdir())
 

@@ -1,6 +1,9 @@
 """Several processes train as one does: same losses, same weights. One that dies ends the run in a line."""
 
 import json
+import os
+import shutil
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +57,9 @@ def test_the_parts_of_a_batch_make_the_whole(stage):
 def test_a_batch_that_is_too_small_for_the_processes_is_refused():
     task = TASKS["video"](TextToVideoPipeline(**vars(SMALL)), MICRO, 0)
     task.part = (0, 6)
-    with pytest.raises(UserError, match="a batch of the stage 'video' has 5 clips for 6 processes: use at most 5"):
+    with pytest.raises(
+        UserError, match="a batch of the stage 'video' has 5 clips for 6 processes or parts: use at most 5"
+    ):
         task.batch(0, CPU)
 
 
@@ -75,15 +80,31 @@ def test_the_codecs_normalisation_is_batch_normalisation(tmp_path):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_two_processes_train_as_one_does_and_one_goes_on_from_their_checkpoint(in_processes, tmp_path):
-    stop = ("video", 1)  # of 2, after 4 of the codec and 4 of the key frames
-    for name, number in (("one", 1), ("two", 2)):
-        with pytest.raises(Interrupted, match="checkpoint.safetensors is written"):
-            arguments = (MICRO, tmp_path / name, 10, stop)
-            if number == 1:
-                in_processes.train_until(*arguments)
-            else:
-                processes.run(in_processes.train_until, number, *arguments)
+STOP = ("video", 1)  # of 2, after 4 of the codec and 4 of the key frames
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a run of one process, stopped near its end."""
+    folder = tmp_path_factory.mktemp("alone")
+    losses = []
+
+    def progress(event):
+        losses.append((event.stage, event.step, event.loss))
+        if losses[-1][:2] == STOP:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(MICRO, folder / "one", steps=10, progress=progress)
+    (folder / "one.json").write_text(json.dumps(losses))
+    return folder
+
+
+@pytest.mark.parametrize(("number", "accumulate"), [(2, 1), (4, 1), (2, 2)])
+def test_several_processes_train_as_one_does_and_one_goes_on(in_processes, alone, tmp_path, number, accumulate):
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(Interrupted, match="checkpoint.safetensors is written"):
+        processes.run(in_processes.train_until, number, MICRO, tmp_path / "two", 10, STOP, accumulate)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert [row[:2] for row in one] == [row[:2] for row in two] and len(one) == 9
     assert [row[2] for row in one] == pytest.approx([row[2] for row in two], rel=1e-5, abs=1e-5)

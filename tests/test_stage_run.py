@@ -15,8 +15,10 @@ SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, code
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))
 
 
-def run_of(stage):
-    return StageRun(TASKS[stage](TextToVideoPipeline(**vars(SMALL)), MICRO, 0), MICRO, Accelerator(cpu=True))
+def run_of(stage, config=MICRO, accumulate=1):
+    torch.manual_seed(0)
+    task = TASKS[stage](TextToVideoPipeline(**vars(SMALL)), config, 0)
+    return StageRun(task, config, Accelerator(cpu=True), accumulate)
 
 
 def test_the_learning_rate_is_a_trapezoid():
@@ -51,3 +53,36 @@ def test_the_average_takes_in_the_weights_after_the_step():
     assert any(not torch.equal(b, a) for b, a in zip(before, after))
     for average, b, a in zip(run.ema.module.parameters(), before, after, strict=True):
         torch.testing.assert_close(average, 2 / 11 * b + 9 / 11 * a, atol=1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stage", TASKS)
+@pytest.mark.parametrize("fraction", [0.0, 0.5])  # of single frames, or fewer; of all
+def test_parts_one_after_the_other_learn_what_the_whole_batch_would(stage, fraction):
+    """Five clips as one, two and two: the same losses and weights to 1e-5. The codec's batch stays whole: the same bits."""
+    config = replace(MICRO, batch=(10, 5, 5))
+    whole, parts = run_of(stage, config), run_of(stage, config, accumulate=3)
+    for _ in range(8):
+        assert parts.advance(fraction) == pytest.approx(whole.advance(fraction), rel=1e-5, abs=1e-5)
+    tolerance = 0 if stage == "codec" else 1e-5
+    ours, theirs = parts.tensors(), whole.tensors()
+    for name in ours:
+        if not name.startswith("optimiser"):
+            torch.testing.assert_close(ours[name], theirs[name], atol=tolerance, rtol=tolerance, msg=name)
+
+
+def test_parts_are_rendered_and_learnt_from_one_at_a_time():
+    """Each forward sees its own clips only: that is what saves the memory."""
+    run = run_of("video", replace(MICRO, batch=(10, 5, 5)), accumulate=3)
+    seen = []
+    run.task.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    run.advance(0.0)
+    assert seen == [1, 2, 2]
+
+
+def test_a_bad_part_spoils_the_step_and_no_more(poison):
+    """One part of three is not a number: nothing changes."""
+    run = run_of("video", replace(MICRO, batch=(10, 5, 5)), accumulate=3)
+    poison(TASKS["video"], at=0)
+    before = {name: value.clone() for name, value in run.tensors().items()}
+    assert math.isnan(run.advance(0.0)) and run.skipped == 1
+    assert all(torch.equal(before[name], value) for name, value in run.tensors().items() if name in before)

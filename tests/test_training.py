@@ -1,10 +1,12 @@
 """Training: what a run leaves behind, that a stopped one goes on as if nothing had happened."""
 
+import itertools
 import json
 import math
 import os
 import resource
 import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -234,6 +236,46 @@ def test_checkpoints_are_also_written_by_the_clock(tmp_path):
     assert seen == [False, True, True]
 
 
+def test_a_resumed_run_has_the_samples_and_the_log_of_one_that_was_not_stopped(tmp_path):
+    config = replace(MICRO, sheet_every=0.4)
+    once, often = train(config, tmp_path / "once", steps=STEPS), tmp_path / "often"
+    for i, stop in enumerate((("codec", 10), ("codec", 19), ("key frames", 2))):
+        with pytest.raises(Interrupted):
+            train(config, often, steps=STEPS, resume=i > 0, progress=stop_at(*stop))
+    with (often / "log.jsonl").open("a") as log:
+        log.write('{"stage": "key frames", "st')  # killed while it wrote
+    train(config, often, steps=STEPS, resume=True)
+    sheets = [{path.name: path.read_bytes() for path in (out / "samples").iterdir()} for out in (once, often)]
+    assert sheets[0] == sheets[1] and len(sheets[0]) == 9
+    logs = [[json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()] for out in (once, often)]
+    keep = ("stage", "step", "loss", "fraction", "skipped")
+    assert [[row[k] for k in keep] for row in logs[0]] == [[row[k] for k in keep] for row in logs[1]]
+
+
+def test_a_clock_that_is_set_does_not_matter(tmp_path, monkeypatch):
+    """The wall clock jumps by years to and fro; a run by minutes goes by the monotonic one."""
+    jumps = itertools.cycle((-1e9, 1e9))
+    real, begun = time.time, time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    events = []
+    train(MICRO, tmp_path, minutes=0.02, progress=events.append)
+    assert 1.2 <= time.monotonic() - begun < 60
+    assert all(event.seconds_left >= 0 and event.clips_per_second > 0 for event in events)
+
+
+def test_a_folder_is_held_while_a_run_is_in_it(tmp_path):
+    refused = []
+
+    def progress(event):
+        if event.step == 1 and event.stage == "codec":
+            with pytest.raises(UserError, match="another run is training in .*: wait for its end") as caught:
+                train(MICRO, tmp_path, steps=STEPS)
+            refused.append(caught)
+
+    train(MICRO, tmp_path, steps=STEPS, progress=progress)
+    assert len(refused) == 1 and not (tmp_path / ".lock").exists()
+
+
 # ------------------------------------------------------------------ mistakes
 
 
@@ -264,6 +306,8 @@ def test_a_checkpoint_is_one_file_of_plain_tensors(stopped):
         ({"steps": 0}, "needs a positive number of minutes or steps"),
         ({"steps": -1}, "needs a positive number"),
         ({"minutes": float("nan")}, "needs a positive number"),
+        ({"steps": 1, "accumulate": 0}, "a batch cannot be taken in 0 parts: choose 1 or more"),
+        ({"steps": 1, "tracker": "diary"}, "there is no tracker 'diary': choose from aim, tensorboard, wandb"),
         ({"steps": 1, "resume": True}, "there is no .*checkpoint.safetensors to resume from: leave --resume out"),
     ],
 )

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from t2vlearn import terminal
-from t2vlearn.errors import UserError
+from t2vlearn.errors import UserError, memory_advice
 
 if TYPE_CHECKING:
     from t2vlearn.pipeline import TextToVideoPipeline
@@ -20,7 +20,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with memory_advice("give fewer prompts at once, or end other programs"):
+                return super().invoke(ctx)
         except UserError as error:
             terminal.say(f"Error: {error}", typer.colors.RED)
             raise typer.Exit(2) from None

@@ -58,7 +58,7 @@ def generate(
     from t2vlearn.files import check_output
 
     output = check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4", media.SUFFIXES)
-    sheet = output.with_name(f"{output.stem}-keyframes.png")
+    sheet = check_output(output.with_name(f"{output.stem}-keyframes.png"))
     if image and continue_from:
         raise UserError("give --image or --continue, not both")
     given = media.read(image or continue_from) if image or continue_from else None  # type: ignore[arg-type]

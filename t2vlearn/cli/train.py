@@ -19,7 +19,7 @@ from t2vlearn.errors import UserError
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
-        "t2vlearn train --preset base --minutes 60 --processes 8",
+        "t2vlearn train --preset base --minutes 60 --processes 8 --accumulate 2 --tracker tensorboard",
     )
 )
 def train(
@@ -39,10 +39,16 @@ def train(
     processes: Annotated[
         int, typer.Option(help="Train in so many processes, which share each batch: one for each GPU, or CPU cores.")
     ] = 1,
+    accumulate: Annotated[
+        int, typer.Option(help="Take each batch in so many parts, one after the other: slower, in less memory.")
+    ] = 1,
+    tracker: Annotated[
+        str | None, typer.Option(help="Draw the curves there too: tensorboard, wandb, or another that is installed.")
+    ] = None,
 ) -> None:
     """Train a model, on clips that are drawn as they are needed.
 
-    Ctrl-C keeps what has been learnt: --resume goes on from there.
+    Ctrl-C or a closed terminal keeps what has been learnt: --resume goes on from there.
     """
     if (minutes is None) == (steps is None):
         raise UserError("give one of --minutes and --steps, such as --minutes 10")
@@ -54,12 +60,13 @@ def train(
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors")
-    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights)
+    options = {"minutes": minutes, "steps": steps, "resume": resume, "seed": seed, "weights": weights}
+    options |= {"accumulate": accumulate, "tracker": tracker}
     if processes == 1:
-        _train(*arguments)
+        _train(training.PRESETS[preset], folder, options)
     else:
         try:
-            several.run(_train, processes, *arguments)
+            several.run(_train, processes, training.PRESETS[preset], folder, options)
         except several.Died as error:
             again = "--resume goes on from the last checkpoint" if checkpoint.exists(folder) else "start again"
             raise UserError(f"{error}: {again}, with any number of processes") from None
@@ -71,7 +78,7 @@ def train(
     typer.echo(f"judge    t2vlearn evaluate {where}")
 
 
-def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None) -> None:
+def _train(config, folder: Path, options: dict) -> None:
     """Train, with a bar: in this process, or in each of several, of which the first shows it."""
     from t2vlearn import training
 
@@ -82,7 +89,7 @@ def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weight
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
             show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
 
-        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
+        training.train(config, folder, progress=report, **options)
 
 
 @app.command(
