@@ -160,7 +160,8 @@ def generate(
     media.write_clips(sheet, result.keyframes, mark=media.MARK)
     typer.echo(f"video       {output}")
     typer.echo(f"key frames  {sheet}")
-    _print_verdict(prompts, result.frames)
+    if "clips" not in pipe.info:  # the judge knows the toy world, not other people's videos
+        _print_verdict(prompts, result.frames)
 
 
 @app.command(
@@ -242,6 +243,7 @@ def _print_verdict(prompts: list[str], frames: np.ndarray) -> None:
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
         "t2vlearn train --preset base --minutes 60 --processes 8",
+        "t2vlearn train --preset tiny --minutes 30 --data my-videos --out runs/mine",
     )
 )
 def train(
@@ -258,11 +260,18 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Go on from these weights (a folder or a Hub id) instead of from nothing.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Learn from the captioned videos in this folder: walk.mp4 beside walk.txt, or a metadata.csv with file_name "
+            "and text, or such pairs in .tar shards."
+        ),
+    ] = None,
     processes: Annotated[
         int, typer.Option(help="Train in so many processes, which share each batch: one for each GPU, or CPU cores.")
     ] = 1,
 ) -> None:
-    """Train a model, on clips that are drawn as they are needed.
+    """Train a model, on clips of the toy world that are drawn as they are needed, or on your own videos.
 
     Ctrl-C keeps what has been learnt: --resume goes on from there.
     """
@@ -276,7 +285,7 @@ def train(
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors", suffixes=())
-    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights)
+    arguments = (training.PRESETS[preset], folder, minutes, steps, resume, seed, weights, data)
     if processes == 1:
         _train(*arguments)
     else:
@@ -287,13 +296,20 @@ def train(
             raise UserError(f"{error}: {again}, with any number of processes") from None
     if not terminal.is_first():  # of those that `accelerate launch` has started
         return
-    where = shlex.quote(str(folder))
+    from t2vlearn.storage import read_info
+
+    where, example = shlex.quote(str(folder)), read_info(folder).get("example", "a brown puppy plays in the park")
     typer.echo(f"weights  {folder}")
-    typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')
-    typer.echo(f"judge    t2vlearn evaluate {where}")
+    typer.echo(f"try      t2vlearn generate {_quoted(example)} --weights {where}")
+    if data is None:  # the judge knows the toy world alone
+        typer.echo(f"judge    t2vlearn evaluate {where}")
 
 
-def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None) -> None:
+def _quoted(prompt: str) -> str:
+    return f'"{prompt}"' if re.fullmatch(r"[\w ,.'-]+", prompt) else shlex.quote(prompt)
+
+
+def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weights: str | None, data) -> None:
     """Train, with a bar: in this process, or in each of several, of which the first shows it."""
     from t2vlearn import training
 
@@ -302,9 +318,13 @@ def _train(config, folder: Path, minutes, steps, resume: bool, seed: int, weight
         def report(now: training.Progress) -> None:
             facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
-            show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
+            left = f"{terminal.duration(now.seconds_left)} left"
+            if now.stage in training.PREPARATIONS:
+                show(now.stage, now.fraction, 1.0, f"{now.step}, {now.clips_per_second:.0f}/s, {left}")
+            else:
+                show("training", now.fraction, 1.0, f"{facts}{skipped}, {left}")
 
-        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights)
+        training.train(config, folder, minutes, steps, resume, seed, report, weights=weights, data=data)
 
 
 @app.command(

@@ -12,6 +12,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,29 +22,34 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from t2vlearn import checkpoint, media
+from t2vlearn import checkpoint, media, own_clips
 from t2vlearn.errors import UserError
-from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
+from t2vlearn.first_weights import first_pipeline, lineage
+from t2vlearn.own_clips import OwnClips
+from t2vlearn.pipeline import to_uint8
+from t2vlearn.sources import Source, World
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
-from t2vlearn.world import render, sample_scenes
+from t2vlearn.text import words_of
 
 __all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
 LOG = "log.jsonl"
 PATIENCE = 20  # steps in a row without a usable gradient
+#: What a run does besides training where it has videos of its own.
+PREPARATIONS = ("reading videos", "encoding clips")
 
 
 class Progress(NamedTuple):
     """Where a run stands.
 
     Attributes:
-        stage: one of `STAGES`.
-        fraction: of the whole run.
-        step: of the stage.
+        stage: one of `STAGES`, or one of `PREPARATIONS`, which count files or clips and take none of the run's time.
+        fraction: of the whole run, or of the preparation.
+        step: of the stage; files or clips that are done.
         loss: its running mean; NaN before the first step that counts.
         clips_per_second: of this stage (frames in the codec's).
-        seconds_left: of the whole run.
+        seconds_left: of the whole run, or of the preparation.
         skipped: steps of the stage whose gradient was not a number.
     """
 
@@ -70,6 +76,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     checkpoint_minutes: float = 2.0,
     weights: str | Path | None = None,
+    data: str | Path | None = None,
 ) -> Path:
     """Train a pipeline and save it in `out`. A stage whose share is zero is left out.
 
@@ -84,13 +91,16 @@ def train(
         checkpoint_minutes: time between checkpoints.
         weights: go on from these (a folder or a Hub id) instead of from nothing; another seed then gives clips that they
             have not seen. Of the codec only the decoder goes on, for the denoisers know the encoder's latents.
+        data: learn from the captioned videos in this folder (`folder.find_videos`) instead of from the toy world. The
+            vocabulary is that of their captions, behind that of `weights`. What cannot be used is skipped, with a warning
+            that says how many there are; `skipped.txt` lists them.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
 
     Raises:
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
-            than the recipe's, `out` cannot be written, or the loss stays NaN.
+            than the recipe's, no video of `data` can be used, `out` cannot be written, or the loss stays NaN.
         Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
@@ -102,13 +112,13 @@ def train(
         (out / LOG).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
-    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights).run()
+    return _Run(config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights, data).run()
 
 
 class _Run:
     """The state of one call of `train`."""
 
-    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights):
+    def __init__(self, config, out, minutes, steps, resume, seed, progress, checkpoint_minutes, weights, data):
         self.config, self.out, self.seed, self.progress = config, out, seed, progress
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes
         set_seed(seed)
@@ -116,15 +126,45 @@ class _Run:
         cuda = torch.cuda.is_available()
         # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
         self.accelerator = Accelerator(mixed_precision="bf16" if cuda else "no")
-        self.weights = weights
-        self.pipe = (_load(weights, config) if weights else TextToVideoPipeline(**asdict(config.pipeline))).to(
-            self.accelerator.device
-        )
+        self.first = self.accelerator.is_main_process
+        self.weights, self.data = weights, data
+        self.own = None if data is None else self._own_clips(resume)
+        self.source: Source = self.own or World(config, seed)
+        words = words_of(self.own.captions) if self.own else []
+        self.pipe = first_pipeline(config.pipeline, weights, words).to(self.accelerator.device)
         self.stage_number, self.stage, self.sheets = 0, None, 0
         self.stop = threading.Event()
-        self.first = self.accelerator.is_main_process
         if resume:
             self._load()
+
+    def _own_clips(self, resume: bool) -> OwnClips:
+        """The clips of the folder's videos; a run that goes on has them already."""
+        if not resume:
+            self._alone(PREPARATIONS[0], self._read_videos)
+        return OwnClips(self.out, self.seed)
+
+    def _read_videos(self, tell: Callable[[int, float], None]) -> None:
+        c = self.config.pipeline
+        if skipped := own_clips.prepare(Path(self.data), self.out, c.num_frames, c.size, tell):
+            warnings.warn(f"{own_clips.summary(skipped)}; the list is in {self.out / own_clips.SKIPPED}", stacklevel=2)
+
+    def _alone(self, name: str, work: Callable[[Callable[[int, float], None]], None]) -> None:
+        """Let the first process do something that tells how far it is; the others wait from one report to the next."""
+        start = time.monotonic()
+
+        def tell(done: int, fraction: float) -> None:
+            seconds = time.monotonic() - start
+            left = seconds * (1 - fraction) / max(fraction, 1e-9)
+            if self.progress is not None:
+                self.progress(Progress(name, fraction, done, math.nan, done / max(seconds, 1e-9), left, 0))
+            self._total(1.0)
+
+        if self.first:
+            work(tell)
+            self._total(0.0)
+        else:
+            while self._total(0.0):
+                pass
 
     def run(self) -> Path:
         in_main = threading.current_thread() is threading.main_thread()
@@ -145,17 +185,23 @@ class _Run:
         self.pipe.info = {"seed": self.seed, "machine": f"{torch.get_num_threads()} CPU threads" if not
                           torch.cuda.is_available() else torch.cuda.get_device_name(),
                           **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
-                          **({"after": _lineage(self.pipe.info)} if self.weights else {})}  # fmt: skip
+                          **({"after": lineage(self.pipe.info)} if self.weights else {}),
+                          **(self.own.about() if self.own else {})}  # fmt: skip
         if self.first:
             self.pipe.save_pretrained(self.out)
             checkpoint.remove(self.out)
+            if self.data is not None:
+                own_clips.remove(self.out)
         return self.out
 
     def _start_stage(self) -> StageRun:
+        if self.own and STAGES[self.stage_number] != "codec":
+            encode, codec = self.own.encode_all, self.pipe.visual_encoder.codec
+            self._alone(PREPARATIONS[1], lambda tell: encode(codec, self.accelerator.device, tell))
         if STAGES[self.stage_number] == "video" and not self.weights:
             # What the key frames' denoiser has learnt of looks and words is the best start that there is.
             self.pipe.video_generator.denoiser.load_state_dict(self.pipe.visual_encoder.denoiser.state_dict())
-        task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
+        task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed, self.source)
         return StageRun(task, self.config, self.accelerator)
 
     def _total(self, value: float) -> float:
@@ -221,18 +267,17 @@ class _Run:
 
     @torch.no_grad()
     def _write_sheet(self, name: str, stage: StageRun) -> None:
-        """Frames and their reconstructions, or held-out captions drawn by the averaged weights."""
+        """Frames and their reconstructions, or captions drawn by the averaged weights: the toy world's are held-out ones."""
         if not self.first:
             return
-        pipe, c = self.pipe, self.pipe.config
-        scenes = sample_scenes(8, "heldout", seed=1)
+        pipe = self.pipe
+        captions, clips = self.source.examples(pipe.keyframe_times, pipe.device)
         with stage.averaged_weights():
             if name == "codec":
-                clips = render(scenes, c.num_frames, c.size, 1, pipe.keyframe_times, pipe.device)
                 codec = pipe.visual_encoder.codec
                 frames = to_uint8(torch.cat([clips, codec.decode(codec.encode(clips))], dim=2))
             else:
-                out = pipe([scene.caption("en", seed=1) for scene in scenes])
+                out = pipe(captions)
                 frames = out.frames if name == "video" else out.keyframes
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
@@ -243,6 +288,7 @@ class _Run:
         return json.dumps(
             {"config": asdict(self.config), "minutes": self.minutes, "steps": self.steps, "seed": self.seed}
             | ({"weights": str(self.weights)} if self.weights else {})
+            | ({"data": str(self.data)} if self.data is not None else {})
         )
 
     def _save(self, stage: StageRun | None) -> Path:
@@ -265,20 +311,3 @@ class _Run:
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
-
-
-def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
-    """The recipe's pipeline with given weights. Only what they do not depend on may differ: where the noise levels lie."""
-    source = TextToVideoPipeline.from_pretrained(weights)
-    pipe = TextToVideoPipeline(**asdict(config.pipeline), info=source.info)
-    own, wanted = asdict(source.config), asdict(pipe.config)
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
-        raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
-    pipe.load_state_dict(source.state_dict())
-    pipe.visual_encoder.codec.encoder.requires_grad_(False)
-    return pipe
-
-
-def _lineage(info: dict) -> str:
-    """Where weights came from, in a line: "minutes 58, seed 0"."""
-    return ", ".join(f"{key} {info[key]}" for key in ("minutes", "steps", "seed", "after") if key in info)
