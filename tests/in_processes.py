@@ -5,21 +5,23 @@ import os
 import signal
 from pathlib import Path
 
+from t2vlearn.stages import STAGES
 from t2vlearn.training import train
 
 
-def train_until(config, out: Path, steps: int, stop: tuple[str, int]) -> None:
+def train_until(config, out: Path, steps: int, stop: tuple[str, int], data: Path | None = None) -> None:
     """Train; keep the losses in a file; press Ctrl-C, in the first process only, after a step of a stage."""
     losses = out.with_suffix(".json")
     seen = []
 
     def progress(event):
-        seen.append((event.stage, event.step, event.loss))
+        if event.stage in STAGES:
+            seen.append((event.stage, event.step, event.loss))
         losses.write_text(json.dumps(seen))
         if (event.stage, event.step) == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(config, out, steps=steps, progress=progress)
+    train(config, out, steps=steps, progress=progress, data=data)
 
 
 def lose_one(config, out: Path) -> None:
