@@ -110,8 +110,7 @@ def find_videos(folder: Path) -> Iterator[Video | Skipped]:
         elif not _inside(root, text):
             yield Skipped(name, "its caption: a link out of the folder, or no ordinary file")
         else:
-            with text.open("rb") as file:
-                yield _captioned(name, file.read(MAX_CAPTION), path)
+            yield _captioned(name, text, path)
 
 
 def _inside(root: Path, path: Path) -> bool:
@@ -124,9 +123,16 @@ def _leads_out(name: str) -> bool:
     return any(path.is_absolute() or path.drive or ".." in path.parts for path in kinds)
 
 
-def _captioned(name: str, caption: bytes, content: Path | bytes) -> Video | Skipped:
+def _captioned(name: str, text: Path | bytes, content: Path | bytes) -> Video | Skipped:
     try:
-        return Video(name, caption.decode("utf-8-sig"), content)
+        if isinstance(text, Path):
+            with text.open("rb") as file:
+                text = file.read(MAX_CAPTION + 1)
+        if len(text) > MAX_CAPTION:
+            return Skipped(name, "its caption is too large")
+        return Video(name, text.decode("utf-8-sig"), content)
+    except OSError as error:
+        return Skipped(name, f"its caption cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return Skipped(name, "its caption is not in UTF-8")
 
@@ -151,7 +157,7 @@ def _manifest(root: Path, name: str) -> Iterator[tuple[str, str] | Skipped]:
                     yield Skipped((place / video).as_posix(), "no caption")
                 else:
                     yield (place / video).as_posix(), text
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}): save it as UTF-8, with one row a video") from None
 
 

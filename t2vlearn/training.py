@@ -93,7 +93,7 @@ def train(
             have not seen. Of the codec only the decoder goes on, for the denoisers know the encoder's latents.
         data: learn from the captioned videos in this folder (`folder.find_videos`) instead of from the toy world. The
             vocabulary is that of their captions, behind that of `weights`. What cannot be used is skipped, with a warning
-            that says how many there are; `skipped.txt` lists them.
+            that says how many there are; `skipped.txt` lists them. Several machines need one `out`, on a shared disk.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
@@ -127,13 +127,12 @@ class _Run:
         # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
         self.accelerator = Accelerator(mixed_precision="bf16" if cuda else "no")
         self.first = self.accelerator.is_main_process
-        self.weights, self.data = weights, data
+        self.weights, self.data, self.stop = weights, data, threading.Event()
         self.own = None if data is None else self._own_clips(resume)
         self.source: Source = self.own or World(config, seed)
         words = words_of(self.own.captions) if self.own else []
         self.pipe = first_pipeline(config.pipeline, weights, words).to(self.accelerator.device)
         self.stage_number, self.stage, self.sheets = 0, None, 0
-        self.stop = threading.Event()
         if resume:
             self._load()
 
@@ -157,6 +156,8 @@ class _Run:
             left = seconds * (1 - fraction) / max(fraction, 1e-9)
             if self.progress is not None:
                 self.progress(Progress(name, fraction, done, math.nan, done / max(seconds, 1e-9), left, 0))
+            if self.stop.is_set():
+                raise self._interrupted(None)
             self._total(1.0)
 
         if self.first:
@@ -237,9 +238,7 @@ class _Run:
                     "start again"
                 )
             if self._total(self.stop.is_set()):  # whoever was told to
-                raise Interrupted(
-                    f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
-                )
+                raise self._interrupted(stage)
             if now - saved > self.checkpoint_seconds:
                 self._save(stage)
                 saved = time.monotonic()
@@ -283,6 +282,9 @@ class _Run:
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 
     # ------------------------------------------------------------------ checkpoints
+
+    def _interrupted(self, stage: StageRun | None) -> Interrupted:
+        return Interrupted(f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume")
 
     def _recipe(self) -> str:
         return json.dumps(

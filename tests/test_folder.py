@@ -103,6 +103,12 @@ def test_a_caption_in_another_encoding_is_skipped(place):
     assert seen(place) == ({}, {"a.mp4": "its caption is not in UTF-8"})
 
 
+def test_a_caption_that_is_a_book_is_skipped(place):
+    fill(place, "a.mp4")
+    (place / "a.txt").write_text("x" * 10_001)
+    assert seen(place) == ({}, {"a.mp4": "its caption is too large"})
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no folder .*gone: --data takes a folder of videos with captions"):
         list(find_videos(tmp_path / "gone"))
