@@ -8,8 +8,9 @@ Three layouts, which may stand side by side:
   unpacked nowhere.
 
 Nothing outside the folder is read: names that lead out of it, and links that do, are skipped. Names in an archive are never
-used as paths. `tarfile` is all that this needs: the library webdataset also runs commands and pickles that a shard's name or
-member asks for (its `gopen.py` and `autodecode.py`), shuffles by a state of its own, and reads tars by `tarfile` too.
+used as paths. `tarfile` in stream mode is all that this needs. The library webdataset (1.0.2) reads tars by the same
+means, brings braceexpand and PyYAML, shuffles what is in a buffer where an epoch here is a permutation, and, unless told
+otherwise, runs the commands and the pickles that a shard's name or member asks for (its gopen.py, autodecode.py).
 """
 
 from __future__ import annotations
@@ -60,8 +61,11 @@ class Video:
         return in_memory(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
 
 
-def _files(root: Path) -> dict[str, Path]:
+def _files(folder: Path) -> dict[str, Path]:
     """Every file of a folder and the folders in it by its name there, in order; links to folders are not followed."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: --data takes a folder of videos with captions")
+    root = folder.resolve()
     found: dict[str, Path] = {}
     for place, folders, names in os.walk(root):
         folders.sort()
@@ -70,8 +74,12 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def total_bytes(folder: Path) -> int:
-    """Of all videos and archives of a folder, captioned or not."""
-    return sum(p.stat().st_size for p in _files(folder.resolve()).values() if p.suffix.lower() in KINDS and p.is_file())
+    """Of all videos and archives of a folder, captioned or not.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    return sum(p.stat().st_size for p in _files(folder).values() if p.suffix.lower() in KINDS and p.is_file())
 
 
 def find_videos(folder: Path) -> Iterator[Video | Skipped]:
@@ -80,10 +88,7 @@ def find_videos(folder: Path) -> Iterator[Video | Skipped]:
     Raises:
         UserError: if there is no such folder, or a manifest lacks a column.
     """
-    root = folder.resolve()
-    if not root.is_dir():
-        raise UserError(f"there is no folder {folder}: --data takes a folder of videos with captions")
-    found = _files(root)
+    root, found = folder.resolve(), _files(folder)
     captions: dict[str, str] = {}
     for name in [name for name in found if PurePosixPath(name).name in MANIFESTS]:
         for row in _manifest(root, name):

@@ -49,14 +49,13 @@ def prepare(data: Path, out: Path, num_frames: int, size: int, progress: Callabl
     Raises:
         UserError: if no video can be used, or nothing can be written.
     """
-    folder = out / FOLDER
+    total, read, folder = max(total_bytes(data), 1), 0, out / FOLDER
     remove(out)
     (out / SKIPPED).unlink(missing_ok=True)
     tokenizer = build_tokenizer(())
     captions: list[str] = []
     clips: list[Tensor] = []
     skipped: list[Skipped] = []
-    total, read = max(total_bytes(data), 1), 0
     for done, (video, frames) in enumerate(_decoded(find_videos(data), num_frames, size), 1):
         words = split(tokenizer, video.caption) if isinstance(video, Video) else []
         if isinstance(video, Skipped):

@@ -168,6 +168,13 @@ def test_no_video_at_all_is_one_clear_line(own_videos, tmp_path, names, end):
     assert not (tmp_path / "run" / "clips").exists()
 
 
+def test_a_mistyped_folder_costs_no_clips(own_videos, tmp_path):
+    prepare(own_videos, tmp_path, 16, 16, ignore)
+    with pytest.raises(UserError, match="there is no folder"):
+        prepare(tmp_path / "typo", tmp_path, 16, 16, ignore)
+    assert OwnClips(tmp_path, 0).captions
+
+
 def test_missing_clips_are_named(tmp_path):
     with pytest.raises(UserError, match="the clips in .* are missing: leave --resume out to read the videos"):
         OwnClips(tmp_path, 0)
