@@ -16,6 +16,8 @@ from t2vlearn.errors import UserError
 
 LOG, TRACKED = "log.jsonl", "tracked"
 EVERY = 20  # steps between two lines
+#: What a run does besides training where it has videos of its own.
+PREPARATIONS = ("reading videos", "encoding clips")
 TRACKERS = tuple(str(kind) for kind in LoggerType if kind != LoggerType.ALL)
 
 
@@ -23,12 +25,12 @@ class Progress(NamedTuple):
     """Where a run stands.
 
     Attributes:
-        stage: one of `STAGES`.
-        fraction: of the whole run.
-        step: of the stage.
+        stage: one of `STAGES`, or one of `PREPARATIONS`, which count files or clips and take none of the run's time.
+        fraction: of the whole run, or of the preparation.
+        step: of the stage; files or clips that are done.
         loss: its running mean; NaN before the first step that counts.
         clips_per_second: of this stage (frames in the codec's).
-        seconds_left: of the whole run.
+        seconds_left: of the whole run, or of the preparation.
         skipped: steps of the stage whose gradient was not a number.
     """
 
@@ -67,10 +69,14 @@ class RunLog:
         self.path, self.accelerator, self.listener = folder / LOG, accelerator, listener
         accelerator.init_trackers(TRACKED)
 
-    def report(self, event: Progress, seconds: float) -> None:
-        """One step is done, `seconds` after the stage began."""
+    def tell(self, event: Progress) -> None:
+        """For the listener alone."""
         if self.listener is not None:
             self.listener(event)
+
+    def report(self, event: Progress, seconds: float) -> None:
+        """One step is done, `seconds` after the stage began."""
+        self.tell(event)
         if event.step % EVERY == 0:
             with self.path.open("a") as log:
                 log.write(json.dumps(event._asdict() | {"seconds": round(seconds, 2)}) + "\n")

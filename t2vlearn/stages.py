@@ -1,13 +1,13 @@
 """The three stages of training: what each learns, and from which batches.
 
-Each step's scenes, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known whether single
+Each step's clips, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known whether single
 frames or clips are due. So a resumed run sees what an uninterrupted one would have seen, and no random state needs saving.
-Several processes draw the same batch, too; each renders and learns from its own part of it.
+Several processes draw the same batch, too; each loads and learns from its own part of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.world import Scene, render, sample_scene, sample_scenes
+from t2vlearn.sources import Source, World
 
 STAGES = ("codec", "key frames", "video")
 
@@ -34,7 +34,7 @@ class TrainConfig:
         ema_decay: d of the running average (`EMA`).
         max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
-        chinese_share, two_actor_share: shares of the training clips.
+        chinese_share, two_actor_share: shares of the toy world's training clips.
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
             clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
@@ -78,11 +78,22 @@ class Task(nn.Module):
     """One stage's networks and loss; `batch(step, device, fraction)` gives what `forward` takes.
 
     `part` says which part of each batch that is: (0, 1) all of it, (2, 4) the third of four.
+
+    Args:
+        pipe: whose networks are trained.
+        config: the recipe.
+        seed: of clips, captions and noise.
+        source: of the clips; default: the toy world.
     """
 
     stage: str
-    batch_size: int
     part: tuple[int, int] = (0, 1)
+
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
+        super().__init__()
+        self.config, self.seed, self.pipe_config = config, seed, pipe.config
+        self.source = source or World(replace(config, pipeline=pipe.config), seed)
+        self.batch_size = config.batch[STAGES.index(self.stage)]
 
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
         """This part of the batch of a step; `fraction` of the stage is done."""
@@ -115,10 +126,9 @@ class CodecTask(Task):
 
     stage = "codec"
 
-    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
-        super().__init__()
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
+        super().__init__(pipe, config, seed, source)
         self.codec = pipe.visual_encoder.codec
-        self.batch_size, self.seed, self.pipe_config = config.batch[0], seed, pipe.config
         self.frozen = not any(parameter.requires_grad for parameter in self.codec.encoder.parameters())
 
     def train(self, mode: bool = True) -> CodecTask:
@@ -131,10 +141,9 @@ class CodecTask(Task):
         """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
         rng, c = generator_at(self.seed, "codec", step), self.pipe_config
         n = self.batch_size // 2
-        own, first = self.own(n), step * n
-        scenes = sample_scenes(own.stop - own.start, "train", self.seed, start=first + own.start)
+        own = self.own(n)
         wanted = sorted(int(i) for i in rng.choice(c.num_frames, 2, replace=False))
-        clips = render(scenes, c.num_frames, c.size, self.seed, wanted, device, start=first + own.start)
+        clips = self.source.frames(self.source.draw(step, n, room=n)[own], wanted, device)
         frames = clips.transpose(1, 2).flatten(0, 1)  # (2 clips, 3, s, s)
         noise = _normal((2 * n, c.latent_channels, c.size // c.down, c.size // c.down), rng)
         # Half of the frames stay where they are, the others move by up to a latent cell.
@@ -158,14 +167,12 @@ class CodecTask(Task):
 class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
 
-    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
-        super().__init__()
-        self.config, self.seed, self.pipe_config = config, seed, pipe.config
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
+        super().__init__(pipe, config, seed, source)
         self.codec = [pipe.visual_encoder.codec]  # in a list: frozen, not a part of what is trained
         self.tokenize = pipe.text_encoder.tokenize
         self.diffusion = pipe.diffusion
         self.keyframes = pipe.keyframe_times
-        self.batch_size = config.batch[STAGES.index(self.stage)]
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
         """Frames of the clip that a step works on."""
@@ -183,15 +190,11 @@ class _DenoiserTask(Task):
         single = len(numbers) == 1
         n = self.batch_size * (len(self.keyframes) if single else 1)
         own = self.own(n)
-        first = step * self.batch_size * len(self.keyframes)
-        scenes = self.scenes(rng, n, first)
+        clips = self.source.draw(step, n, self.batch_size * len(self.keyframes), rng)
         captions = [
-            "" if rng.random() < self.config.caption_dropout
-            else scene.caption("zh" if rng.random() < self.config.chinese_share else "en", seed=int(rng.integers(2**31)))
-            for scene in scenes
-        ]  # fmt: skip
-        clips = render(scenes[own], c.num_frames, c.size, self.seed, numbers, device, start=first + own.start)
-        latents = self.codec[0].encode(clips)
+            "" if rng.random() < self.config.caption_dropout else self.source.caption(clip, rng) for clip in clips
+        ]
+        latents = self.source.latents(clips[own], numbers, self.codec[0], device)
         ids, mask = self.tokenize(captions[own])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
@@ -214,19 +217,14 @@ class _DenoiserTask(Task):
         """The frames that are not given."""
         return (~batch[3]).sum().float()
 
-    def scenes(self, rng: np.random.Generator, n: int, first: int) -> list[Scene]:
-        """Training scenes number `first` on, some with two actors."""
-        splits = np.where(rng.random(n) < self.config.two_actor_share, "two_actors", "train")
-        return [sample_scene(first + i, str(split), self.seed) for i, split in enumerate(splits)]
-
 
 class KeyframeTask(_DenoiserTask):
     """Stage 2: the text encoder and the key-frame denoiser, together."""
 
     stage = "key frames"
 
-    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
-        super().__init__(pipe, config, seed)
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
+        super().__init__(pipe, config, seed, source)
         self.text_encoder, self.denoiser = pipe.text_encoder, pipe.visual_encoder.denoiser
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
@@ -253,8 +251,8 @@ class VideoTask(_DenoiserTask):
 
     stage = "video"
 
-    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int):
-        super().__init__(pipe, config, seed)
+    def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
+        super().__init__(pipe, config, seed, source)
         self.text_encoder = [pipe.text_encoder]
         self.denoiser = pipe.video_generator.denoiser
 

@@ -93,6 +93,11 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     return config, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
+def read_info(folder: Path) -> dict:
+    """What a weights folder says of itself: where the weights came from."""
+    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["info"]
+
+
 def load_weights(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     """Copy tensors into a module.
 

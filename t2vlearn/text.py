@@ -6,7 +6,8 @@ The article's first part. Its tokens (b, l, d) are read by cross-attention; its 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PAD, UNK, NULL = "[PAD]", "[UNK]", "[NULL]"
 MAX_TOKENS = 48
+MAX_WORDS = 50_000  # of a vocabulary that is taken from captions
 
 
 def build_tokenizer(words: Sequence[str]) -> Tokenizer:
@@ -34,6 +36,19 @@ def build_tokenizer(words: Sequence[str]) -> Tokenizer:
     removed = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}]+"), "removed")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), removed])
     return tokenizer
+
+
+def split(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The words and characters that the tokenizer looks up, punctuation left out."""
+    text = text.encode(errors="replace").decode()  # a terminal's stray bytes arrive as lone surrogates
+    return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))]
+
+
+def words_of(captions: Iterable[str]) -> list[str]:
+    """The words and characters of these captions, by spelling; of more than `MAX_WORDS` the most frequent ones."""
+    tokenizer = build_tokenizer(())
+    counts = Counter(piece for caption in captions for piece in split(tokenizer, caption))
+    return sorted(sorted(counts, key=lambda word: (-counts[word], word))[:MAX_WORDS])
 
 
 class TextEncoder(nn.Module):
@@ -63,9 +78,7 @@ class TextEncoder(nn.Module):
 
     def pieces(self, text: str) -> list[str]:
         """The words and characters that the tokenizer looks up, punctuation left out."""
-        text = text.encode(errors="replace").decode()  # a terminal's stray bytes arrive as lone surrogates
-        split = self.tokenizer.pre_tokenizer.pre_tokenize_str(self.tokenizer.normalizer.normalize_str(text))
-        return [piece for piece, _ in split]
+        return split(self.tokenizer, text)
 
     def unknown_words(self, text: str) -> dict[str, list[str]]:
         """Words of `text` outside the vocabulary, each with up to three known words that are spelt like it."""

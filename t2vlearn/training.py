@@ -12,6 +12,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,16 +21,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from t2vlearn import checkpoint, media, run_folder
+from t2vlearn import checkpoint, media, own_clips, run_folder
 from t2vlearn.errors import UserError, memory_advice
-from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
+from t2vlearn.first_weights import first_pipeline, lineage
+from t2vlearn.own_clips import OwnClips
+from t2vlearn.pipeline import to_uint8
 from t2vlearn.processes import stops
-from t2vlearn.run_log import LOG, Progress, RunLog, check_tracker
+from t2vlearn.run_log import LOG, PREPARATIONS, Progress, RunLog, check_tracker
+from t2vlearn.sources import Source, World
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
-from t2vlearn.world import render, sample_scenes
+from t2vlearn.text import words_of
 
-__all__ = ["PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
+__all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
 PATIENCE = 20  # steps in a row without a usable gradient
 
@@ -50,6 +54,7 @@ def train(
     weights: str | Path | None = None,
     accumulate: int = 1,
     tracker: str | None = None,
+    data: str | Path | None = None,
 ) -> Path:
     """Train a pipeline and save it in `out`. A stage whose share is zero is left out.
 
@@ -67,14 +72,17 @@ def train(
         accumulate: take each batch in so many parts, one after the other, and step once: less memory, the same result. It may
             differ from one resumption to the next.
         tracker: draw the curves there too: one that `accelerate` knows, such as "tensorboard", which writes into `out`.
+        data: learn from the captioned videos in this folder (`folder.find_videos`) instead of from the toy world. The
+            vocabulary is that of their captions, behind that of `weights`. What cannot be used is skipped, with a warning
+            that says how many there are; `skipped.txt` lists them. Several machines need one `out`, on a shared disk.
 
     Returns:
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
 
     Raises:
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
-            than the recipe's, `out` cannot be written or another run holds it, memory runs out, the tracker is not
-            installed, or the loss stays NaN.
+            than the recipe's, no video of `data` can be used, `out` cannot be written or another run holds it, memory runs
+            out, the tracker is not installed, or the loss stays NaN.
         Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
@@ -97,7 +105,18 @@ def train(
         log = RunLog(out, accelerator, progress)
         try:
             return _Run(
-                accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate
+                accelerator,
+                log,
+                config,
+                out,
+                minutes,
+                steps,
+                resume,
+                seed,
+                checkpoint_minutes,
+                weights,
+                accumulate,
+                data,
             ).run()
         finally:
             log.close()
@@ -107,23 +126,53 @@ class _Run:
     """The state of one call of `train`."""
 
     def __init__(
-        self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate
+        self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
     ):
         self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
         self.config, self.out, self.seed = config, out, seed
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes
         set_seed(seed)
         torch.set_flush_denormal(True)  # an untrained network's tiny numbers cost up to a hundred times the time
-        self.weights = weights
-        self.pipe = (_load(weights, config) if weights else TextToVideoPipeline(**asdict(config.pipeline))).to(
-            self.accelerator.device
-        )
+        self.first = self.accelerator.is_main_process
+        self.weights, self.data, self.stop = weights, data, threading.Event()
+        self.own = None if data is None else self._own_clips(resume)
+        self.source: Source = self.own or World(config, seed)
+        words = words_of(self.own.captions) if self.own else []
+        self.pipe = first_pipeline(config.pipeline, weights, words).to(self.accelerator.device)
         self.stage_number, self.stage = 0, None
         self.sheets, self.next_sheet = 0, config.sheet_every  # so many are written; the next one is due at
-        self.stop = threading.Event()
-        self.first = self.accelerator.is_main_process
         if resume:
             self._load()
+
+    def _own_clips(self, resume: bool) -> OwnClips:
+        """The clips of the folder's videos; a run that goes on has them already."""
+        if not resume:
+            self._alone(PREPARATIONS[0], self._read_videos)
+        return OwnClips(self.out, self.seed)
+
+    def _read_videos(self, tell: Callable[[int, float], None]) -> None:
+        c = self.config.pipeline
+        if skipped := own_clips.prepare(Path(self.data), self.out, c.num_frames, c.size, tell):
+            warnings.warn(f"{own_clips.summary(skipped)}; the list is in {self.out / own_clips.SKIPPED}", stacklevel=2)
+
+    def _alone(self, name: str, work: Callable[[Callable[[int, float], None]], None]) -> None:
+        """Let the first process do something that tells how far it is; the others wait from one report to the next."""
+        start = time.monotonic()
+
+        def tell(done: int, fraction: float) -> None:
+            seconds = time.monotonic() - start
+            left = seconds * (1 - fraction) / max(fraction, 1e-9)
+            self.log.tell(Progress(name, fraction, done, math.nan, done / max(seconds, 1e-9), left, 0))
+            if self.stop.is_set():
+                raise self._interrupted(None)
+            self._total(1.0)
+
+        if self.first:
+            work(tell)
+            self._total(0.0)
+        else:
+            while self._total(0.0):
+                pass
 
     def run(self) -> Path:
         in_main = threading.current_thread() is threading.main_thread()
@@ -140,17 +189,23 @@ class _Run:
         self.pipe.info = {"seed": self.seed, "machine": f"{torch.get_num_threads()} CPU threads" if not
                           torch.cuda.is_available() else torch.cuda.get_device_name(),
                           **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
-                          **({"after": _lineage(self.pipe.info)} if self.weights else {})}  # fmt: skip
+                          **({"after": lineage(self.pipe.info)} if self.weights else {}),
+                          **(self.own.about() if self.own else {})}  # fmt: skip
         if self.first:
             self.pipe.save_pretrained(self.out)
             checkpoint.remove(self.out)
+            if self.data is not None:
+                own_clips.remove(self.out)
         return self.out
 
     def _start_stage(self) -> StageRun:
+        if self.own and STAGES[self.stage_number] != "codec":
+            encode, codec = self.own.encode_all, self.pipe.visual_encoder.codec
+            self._alone(PREPARATIONS[1], lambda tell: encode(codec, self.accelerator.device, tell))
         if STAGES[self.stage_number] == "video" and not self.weights:
             # What the key frames' denoiser has learnt of looks and words is the best start that there is.
             self.pipe.video_generator.denoiser.load_state_dict(self.pipe.visual_encoder.denoiser.state_dict())
-        task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed)
+        task = TASKS[STAGES[self.stage_number]](self.pipe, self.config, self.seed, self.source)
         return StageRun(task, self.config, self.accelerator, self.accumulate)
 
     def _total(self, value: float) -> float:
@@ -188,9 +243,7 @@ class _Run:
                 every = self.config.sheet_every
                 self.next_sheet += every * (1 + (fraction - self.next_sheet) // every)
             if self._total(self.stop.is_set()):  # whoever was told to
-                raise Interrupted(
-                    f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume"
-                )
+                raise self._interrupted(stage)
             if now - saved > self.checkpoint_seconds:
                 self._save(stage)
                 saved = time.monotonic()
@@ -210,28 +263,31 @@ class _Run:
 
     @torch.no_grad()
     def _write_sheet(self, name: str, stage: StageRun) -> None:
-        """Frames and their reconstructions, or held-out captions drawn by the averaged weights."""
+        """Frames and their reconstructions, or captions drawn by the averaged weights: the toy world's are held-out ones."""
         if not self.first:
             return
-        pipe, c = self.pipe, self.pipe.config
-        scenes = sample_scenes(8, "heldout", seed=1)
+        pipe = self.pipe
+        captions, clips = self.source.examples(pipe.keyframe_times, pipe.device)
         with stage.averaged_weights():
             if name == "codec":
-                clips = render(scenes, c.num_frames, c.size, 1, pipe.keyframe_times, pipe.device)
                 codec = pipe.visual_encoder.codec
                 frames = to_uint8(torch.cat([clips, codec.decode(codec.encode(clips))], dim=2))
             else:
-                out = pipe([scene.caption("en", seed=1) for scene in scenes])
+                out = pipe(captions)
                 frames = out.frames if name == "video" else out.keyframes
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 
     # ------------------------------------------------------------------ checkpoints
 
+    def _interrupted(self, stage: StageRun | None) -> Interrupted:
+        return Interrupted(f"stopped; {self._save(stage)} is written. To go on, run the same command with --resume")
+
     def _recipe(self) -> str:
         return json.dumps(
             {"config": asdict(self.config), "minutes": self.minutes, "steps": self.steps, "seed": self.seed}
             | ({"weights": str(self.weights)} if self.weights else {})
+            | ({"data": str(self.data)} if self.data is not None else {})
         )
 
     def _save(self, stage: StageRun | None) -> Path:
@@ -259,20 +315,3 @@ class _Run:
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
             self.stage.loss = position["loss"]
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
-
-
-def _load(weights: str | Path, config: TrainConfig) -> TextToVideoPipeline:
-    """The recipe's pipeline with given weights. Only what they do not depend on may differ: where the noise levels lie."""
-    source = TextToVideoPipeline.from_pretrained(weights)
-    pipe = TextToVideoPipeline(**asdict(config.pipeline), info=source.info)
-    own, wanted = asdict(source.config), asdict(pipe.config)
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
-        raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
-    pipe.load_state_dict(source.state_dict())
-    pipe.visual_encoder.codec.encoder.requires_grad_(False)
-    return pipe
-
-
-def _lineage(info: dict) -> str:
-    """Where weights came from, in a line: "minutes 58, seed 0"."""
-    return ", ".join(f"{key} {info[key]}" for key in ("minutes", "steps", "seed", "after") if key in info)

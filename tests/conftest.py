@@ -5,6 +5,7 @@ import http.server
 import shutil
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,24 @@ def own_pipeline():
             if not parameter.any():
                 parameter.normal_(std=0.2)
     return pipe
+
+
+def own_videos(tmp_path_factory):
+    """A folder with five captioned videos of different kinds, one without a caption, and one that is cut off."""
+    from t2vlearn import media
+
+    folder = tmp_path_factory.mktemp("videos")
+    captions = ("A red square!", "a blue square goes right", "一个绿色的方块", "two words", "a grey square")
+    for i, (caption, suffix) in enumerate(zip(captions, (".mp4", ".webm", ".gif", ".mp4", ".mp4"))):
+        clip = np.full((8 + i, 20 + 6 * i, 40, 3), 40 * i, np.uint8)
+        for t in range(len(clip)):
+            clip[t, 5:15, 10 + t : 20 + t, i % 3] = 255
+        media.write(folder / f"{i}{suffix}", clip, scale=1)
+        (folder / f"{i}.txt").write_text(caption, encoding="utf-8")
+    shutil.copy(folder / "0.mp4", folder / "silent.mp4")
+    (folder / "torn.mp4").write_bytes((folder / "0.mp4").read_bytes()[:1500])
+    (folder / "torn.txt").write_text("torn")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,25 @@ import os
 import signal
 from pathlib import Path
 
+from t2vlearn.stages import STAGES
 from t2vlearn.training import train
 
 
-def train_until(config, out: Path, steps: int, stop: tuple[str, int], accumulate: int = 1) -> None:
+def train_until(
+    config, out: Path, steps: int, stop: tuple[str, int], accumulate: int = 1, data: Path | None = None
+) -> None:
     """Train; keep the losses in a file; press Ctrl-C, in the first process only, after a step of a stage."""
     losses = out.with_suffix(".json")
     seen = []
 
     def progress(event):
-        seen.append((event.stage, event.step, event.loss))
+        if event.stage in STAGES:
+            seen.append((event.stage, event.step, event.loss))
         losses.write_text(json.dumps(seen))
         if (event.stage, event.step) == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(config, out, steps=steps, progress=progress, accumulate=accumulate)
+    train(config, out, steps=steps, progress=progress, accumulate=accumulate, data=data)
 
 
 def lose_one(config, out: Path) -> None:

@@ -317,9 +317,23 @@ def test_train_says_where_the_weights_are_and_what_to_try_next(here, micro):
     }
 
 
+def test_train_on_videos_says_what_it_skips_and_what_to_try_next(here, micro, own_videos):
+    result = run("train", "--preset", micro, "--steps", 10, "--data", own_videos, "--out", "my run")
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert len(notes) == 1 and "2 skipped: no caption (1), damaged" in notes[0] and "my run/skipped.txt" in notes[0]
+    assert (here / "my run" / "skipped.txt").read_text().count("\n") == 2
+    assert "reading videos" in result.stderr and "encoding clips" in result.stderr and "evaluate" not in result.stdout
+    command = next(line.partition("t2vlearn ")[2] for line in result.stdout.splitlines() if "t2vlearn generate" in line)
+    result = run(*shlex.split(command), "--steps", 1, "-o", "clip.gif")
+    assert result.exit_code == 0 and "A red square!" in command and "judge" not in result.stdout
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
+        (["--steps", 1, "--data", "nowhere"], ["there is no folder nowhere", "--data"]),
+        (["--steps", 1, "--data", "empty-folder"], ["no captioned video in empty-folder"]),
         (["--preset", "huge", "--steps", 1], ["huge", "tiny", "base"]),
         (["--steps", 0], ["steps"]),
         (["--steps", -3], ["steps"]),
@@ -335,6 +349,7 @@ def test_train_says_where_the_weights_are_and_what_to_try_next(here, micro):
 )
 def test_train_refuses(here, arguments, words):
     (here / "file").write_text("not a folder")
+    (here / "empty-folder").mkdir()
     assert_refused(run("train", *arguments), *words)
     assert not list(here.glob("**/*.safetensors*"))
 

@@ -8,7 +8,7 @@ import torch
 
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.stages import PRESETS, STAGES, TASKS
-from t2vlearn.world import parse_prompt, render, sample_scenes
+from t2vlearn.world import parse_prompt, render, sample_scene, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))
@@ -74,6 +74,23 @@ def test_denoisers_see_the_latents_of_their_frames_beside_the_caption(stage, num
         assert named and named.items() <= scene.attributes.items()
 
 
+def test_the_toy_worlds_batches_stay_what_they_were():
+    """Chance is used up in this order: frames, two actors, captions. Weights in the world go on from such batches."""
+    own = task("video", batch=(4, 3, 6), two_actor_share=0.3, caption_dropout=0.2, chinese_share=0.5, thinned=0.0)
+    for step in (0, 3):
+        rng = np.random.default_rng((0, 2, step))
+        two = rng.random(6) < 0.3
+        scenes = [sample_scene(24 * step + i, "two_actors" if two[i] else "train", 0) for i in range(6)]
+        captions = []
+        for scene in scenes:
+            captions.append("")
+            if rng.random() >= 0.2:
+                captions[-1] = scene.caption("zh" if rng.random() < 0.5 else "en", seed=int(rng.integers(2**31)))
+        batch = own.batch(step, CPU)
+        assert torch.equal(batch[1], own.tokenize(captions)[0])
+        assert torch.equal(batch[0], own.codec[0].encode(render(scenes, 16, 32, 0, start=24 * step)))
+
+
 def test_key_frames_begin_with_single_frames_of_four_times_as_many_clips():
     own = task("key frames", batch=(4, 3, 3), two_actor_share=0.0, caption_dropout=0.0, images=0.25)
     seen = set()
@@ -120,9 +137,8 @@ def test_captions_are_dropped_chinese_and_about_two_as_often_as_asked():
         ids = task("key frames", caption_dropout=0.0, chinese_share=share).batch(0, CPU)[1]
         words = [encoder.tokenizer.id_to_token(i) for i in ids[ids > 0].tolist()]
         assert all(word.isascii() != chinese for word in words)
-    counts = [
-        len(scene.actors) for scene in task("video", two_actor_share=0.25).scenes(np.random.default_rng(0), 800, 0)
-    ]
+    clips = task("video", two_actor_share=0.25).source.draw(0, 800, 800, np.random.default_rng(0))
+    counts = [len(scene.actors) for _, scene in clips]
     assert counts.count(2) / 800 == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 800) ** 0.5)
 
 

@@ -5,8 +5,10 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import time
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -274,6 +276,81 @@ def test_a_folder_is_held_while_a_run_is_in_it(tmp_path):
 
     train(MICRO, tmp_path, steps=STEPS, progress=progress)
     assert len(refused) == 1 and not (tmp_path / ".lock").exists()
+
+
+# ------------------------------------------------------------------ videos of one's own
+
+
+@pytest.fixture(scope="module")
+def from_videos(own_videos, tmp_path_factory):
+    """An uninterrupted run on five videos: its folder, and what it reported."""
+    events, out = [], tmp_path_factory.mktemp("from-videos")
+    with pytest.warns(UserWarning, match=r"^2 skipped: no caption \(1\), damaged, .*; the list is in .*skipped.txt$"):
+        train(MICRO, out, steps=STEPS, data=own_videos, progress=events.append)
+    return out, events
+
+
+def test_a_run_on_videos_knows_the_words_of_their_captions(from_videos, own_videos):
+    out, events = from_videos
+    assert sorted(p.name for p in out.iterdir()) == [
+        "config.json",
+        "log.jsonl",
+        "model.safetensors",
+        "samples",
+        "skipped.txt",
+    ]
+    pipe = TextToVideoPipeline.from_pretrained(out)
+    assert pipe.config.words == sorted(
+        set("a red square blue goes right two words grey".split()) | set("一个绿色的方块")
+    )
+    assert pipe.info["clips"] == 5 and pipe.info["example"] == "A red square!"
+    assert not pipe.unknown_words("一个绿色的方块, a GREY square") and pipe.unknown_words("puppy")
+    assert pipe(["a red square", "方块"], num_inference_steps=1).frames.shape == (2, 16, 16, 16, 3)
+    stages = [event.stage for event in events]
+    assert list(dict.fromkeys(stages)) == ["reading videos", "codec", "encoding clips", "key frames", "video"]
+    assert all(math.isfinite(event.loss) for event in events if event.stage in STAGES)
+
+
+def test_a_run_on_videos_stopped_in_every_stage_ends_with_the_same_bits(from_videos, own_videos, tmp_path):
+    """It does not read the videos again: they may be gone."""
+    data = tmp_path / "videos"
+    shutil.copytree(own_videos, data)
+    events, out = [], tmp_path / "run"
+    for i, stop in enumerate((("codec", 7), ("encoding clips", 5), ("key frames", 2), ("video", 1))):
+        with pytest.raises(Interrupted, match="checkpoint.safetensors is written"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            train(MICRO, out, steps=STEPS, resume=i > 0, data=data, progress=stop_at(*stop, events=events))
+        if data.exists():
+            shutil.rmtree(data)
+    train(MICRO, out, steps=STEPS, resume=True, data=data, progress=events.append)
+    steps = [[(event.stage, event.step) for event in run if event.stage in STAGES] for run in (events, from_videos[1])]
+    assert steps[0] == steps[1]
+    assert (out / "model.safetensors").read_bytes() == (from_videos[0] / "model.safetensors").read_bytes()
+    assert not (out / "clips").exists()
+
+
+def test_given_weights_can_learn_from_videos(straight, own_videos, tmp_path):
+    before = TextToVideoPipeline.from_pretrained(straight[0])
+    config = replace(MICRO, muon_lr=(0.0,) * 3, adamw_lr=(0.0,) * 3)
+    with pytest.warns(UserWarning, match="2 skipped"):
+        train(config, tmp_path, steps=STEPS, data=own_videos, weights=straight[0])
+    pipe = TextToVideoPipeline.from_pretrained(tmp_path)
+    old = len(before.config.words)
+    assert pipe.config.words[:old] == before.config.words and {"grey", "绿"} & set(pipe.config.words[old:])
+    rows = "text_encoder.embedding.weight"
+    for name, value in before.state_dict().items():
+        after = pipe.state_dict()[name]
+        assert torch.equal(after[: len(value)] if name == rows else after, value), name
+
+
+def test_a_run_on_videos_cannot_go_on_without_its_clips_or_on_others(own_videos, tmp_path):
+    with pytest.warns(UserWarning), pytest.raises(Interrupted):
+        train(MICRO, tmp_path, steps=STEPS, data=own_videos, progress=stop_at("codec", 1))
+    with pytest.raises(UserError, match="is of another run"):
+        train(MICRO, tmp_path, steps=STEPS, data=tmp_path / "others", resume=True)
+    shutil.rmtree(tmp_path / "clips")
+    with pytest.raises(UserError, match="the clips in .* are missing: leave --resume out"):
+        train(MICRO, tmp_path, steps=STEPS, data=own_videos, resume=True)
 
 
 # ------------------------------------------------------------------ mistakes

@@ -80,7 +80,8 @@ def generate(
     media.write_clips(sheet, result.keyframes, mark=media.MARK)
     typer.echo(f"video       {output}")
     typer.echo(f"key frames  {sheet}")
-    _print_verdict(prompts, result.frames)
+    if "clips" not in pipe.info:  # the judge knows the toy world, not other people's videos
+        _print_verdict(prompts, result.frames)
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from t2vlearn.errors import UserError
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
         "t2vlearn train --preset tiny --minutes 10 --resume",
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
+        "t2vlearn train --preset tiny --minutes 30 --data my-videos --out runs/mine",
         "t2vlearn train --preset base --minutes 60 --processes 8 --accumulate 2 --tracker tensorboard",
     )
 )
@@ -36,6 +38,13 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Go on from these weights (a folder or a Hub id) instead of from nothing.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Learn from the captioned videos in this folder: walk.mp4 beside walk.txt, or a metadata.csv with file_name "
+            "and text, or such pairs in .tar shards."
+        ),
+    ] = None,
     processes: Annotated[
         int, typer.Option(help="Train in so many processes, which share each batch: one for each GPU, or CPU cores.")
     ] = 1,
@@ -46,7 +55,7 @@ def train(
         str | None, typer.Option(help="Draw the curves there too: tensorboard, wandb, or another that is installed.")
     ] = None,
 ) -> None:
-    """Train a model, on clips that are drawn as they are needed.
+    """Train a model, on clips of the toy world that are drawn as they are needed, or on your own videos.
 
     Ctrl-C or a closed terminal keeps what has been learnt: --resume goes on from there.
     """
@@ -60,8 +69,14 @@ def train(
         raise UserError(f"there is no preset {preset!r}: choose from {', '.join(training.PRESETS)}")
     folder = out or Path("runs") / preset
     check_output(folder / "model.safetensors")
-    options = {"minutes": minutes, "steps": steps, "resume": resume, "seed": seed, "weights": weights}
-    options |= {"accumulate": accumulate, "tracker": tracker}
+    options: dict[str, object] = {
+        "minutes": minutes,
+        "steps": steps,
+        "resume": resume,
+        "seed": seed,
+        "weights": weights,
+    }
+    options |= {"accumulate": accumulate, "tracker": tracker, "data": data}
     if processes == 1:
         _train(training.PRESETS[preset], folder, options)
     else:
@@ -72,10 +87,17 @@ def train(
             raise UserError(f"{error}: {again}, with any number of processes") from None
     if not terminal.is_first():  # of those that `accelerate launch` has started
         return
-    where = shlex.quote(str(folder))
+    from t2vlearn.storage import read_info
+
+    where, example = shlex.quote(str(folder)), read_info(folder).get("example", "a brown puppy plays in the park")
     typer.echo(f"weights  {folder}")
-    typer.echo(f'try      t2vlearn generate "a brown puppy plays in the park" --weights {where}')
-    typer.echo(f"judge    t2vlearn evaluate {where}")
+    typer.echo(f"try      t2vlearn generate {_quoted(example)} --weights {where}")
+    if data is None:  # the judge knows the toy world alone
+        typer.echo(f"judge    t2vlearn evaluate {where}")
+
+
+def _quoted(prompt: str) -> str:
+    return f'"{prompt}"' if re.fullmatch(r"[\w ,.'-]+", prompt) else shlex.quote(prompt)
 
 
 def _train(config, folder: Path, options: dict) -> None:
@@ -87,7 +109,11 @@ def _train(config, folder: Path, options: dict) -> None:
         def report(now: training.Progress) -> None:
             facts = f"{now.stage}: step {now.step}, loss {now.loss:.4f}, {now.clips_per_second:.0f} clips/s"
             skipped = f", {now.skipped} skipped (NaN)" if now.skipped else ""
-            show("training", now.fraction, 1.0, f"{facts}{skipped}, {terminal.duration(now.seconds_left)} left")
+            left = f"{terminal.duration(now.seconds_left)} left"
+            if now.stage in training.PREPARATIONS:
+                show(now.stage, now.fraction, 1.0, f"{now.step}, {now.clips_per_second:.0f}/s, {left}")
+            else:
+                show("training", now.fraction, 1.0, f"{facts}{skipped}, {left}")
 
         training.train(config, folder, progress=report, **options)
 

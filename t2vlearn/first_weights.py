@@ -1,0 +1,48 @@
+"""What a training run starts from: random weights, or given ones, with the words that its captions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from t2vlearn.errors import UserError
+from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+
+
+def first_pipeline(
+    config: PipelineConfig, weights: str | Path | None = None, new: Sequence[str] = ()
+) -> TextToVideoPipeline:
+    """A pipeline with random weights, or with given ones, of whose codec the encoder then stays as it is.
+
+    Args:
+        config: the networks' sizes. Of given weights' only that may differ which they do not depend on: where the noise
+            levels lie.
+        weights: a folder or a Hub id.
+        new: words to be learnt. Without weights they are the vocabulary; to that of weights, those are added that it lacks.
+
+    Raises:
+        UserError: for weights that cannot be loaded or are of another size.
+    """
+    if not weights:
+        return TextToVideoPipeline(**asdict(config) | ({"words": list(new)} if new else {}))
+    source = TextToVideoPipeline.from_pretrained(weights)
+    old = source.config.words
+    words = [*old, *(word for word in new if word not in set(old))] if new else config.words
+    pipe = TextToVideoPipeline(**asdict(config) | {"words": words}, info=source.info)
+    own, wanted = asdict(source.config), asdict(pipe.config) | ({"words": old} if new else {})
+    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
+        raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
+    state = source.state_dict()
+    rows = "text_encoder.embedding.weight"  # old words keep theirs, behind which the new ones have their first ones
+    state[rows] = torch.cat([state[rows], pipe.state_dict()[rows][len(state[rows]) :]])
+    pipe.load_state_dict(state)
+    pipe.visual_encoder.codec.encoder.requires_grad_(False)
+    return pipe
+
+
+def lineage(info: dict) -> str:
+    """Where weights came from, in a line: "minutes 58, seed 0"."""
+    return ", ".join(f"{key} {info[key]}" for key in ("minutes", "steps", "seed", "after") if key in info)
