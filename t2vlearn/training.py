@@ -36,6 +36,7 @@ from t2vlearn.text import words_of
 __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
 PATIENCE = 20  # steps in a row without a usable gradient
+SHEET_STEPS = 8  # of sampling, for a sample sheet: enough to see what has been learnt
 
 
 class Interrupted(KeyboardInterrupt):
@@ -105,19 +106,8 @@ def train(
         log = RunLog(out, accelerator, progress)
         try:
             return _Run(
-                accelerator,
-                log,
-                config,
-                out,
-                minutes,
-                steps,
-                resume,
-                seed,
-                checkpoint_minutes,
-                weights,
-                accumulate,
-                data,
-            ).run()
+                accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
+            ).run()  # fmt: skip
         finally:
             log.close()
 
@@ -273,7 +263,7 @@ class _Run:
                 codec = pipe.visual_encoder.codec
                 frames = to_uint8(torch.cat([clips, codec.decode(codec.encode(clips))], dim=2))
             else:
-                out = pipe(captions)
+                out = pipe(captions, SHEET_STEPS)
                 frames = out.frames if name == "video" else out.keyframes
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)

@@ -76,6 +76,7 @@ def own_pipeline():
     return pipe
 
 
+@pytest.fixture(scope="session")
 def own_videos(tmp_path_factory):
     """A folder with five captioned videos of different kinds, one without a caption, and one that is cut off."""
     from t2vlearn import media

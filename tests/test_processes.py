@@ -27,11 +27,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def in_processes(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import in_processes
+def in_processes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        import in_processes
 
-    yield in_processes
+        yield in_processes
     del sys.modules["in_processes"]
 
 
