@@ -78,7 +78,8 @@ def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, float]
             continue
         try:
             tensors, metadata = _read_file(path)
-        except (OSError, SafetensorError) as error:
+            position = json.loads(metadata["position"])
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             damage.append(f"{path} is damaged ({error})")
             continue
         if metadata.get("recipe") != recipe:
@@ -87,7 +88,7 @@ def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, float]
             )
         if damage:
             warnings.warn(f"{damage[0]}: going on from the checkpoint before it", stacklevel=2)
-        return tensors, json.loads(metadata["position"])
+        return tensors, position
     raise UserError(f"{damage[0]}: leave --resume out to start again")
 
 

@@ -27,6 +27,8 @@ scenes = st.builds(
 )
 texts = st.text(st.characters(), max_size=60)  # with lone surrogates, as a terminal's stray bytes arrive
 prompts = st.one_of(texts, st.lists(st.sampled_from([*vocabulary(), *names()]) | texts, max_size=12).map(" ".join))
+#: torch.set_flush_denormal (conftest.py) leaves no tiny numbers to try.
+floats = st.floats(allow_subnormal=False)
 SMALL = {"size": 16, "dim": 8, "depth": 1, "num_heads": 1, "text_depth": 1, "codec_width": 4, "latent_channels": 2}
 
 
@@ -64,7 +66,7 @@ def test_any_prompt_gives_a_name_that_a_file_can_have(text):
 # ------------------------------------------------------------------ configs
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 40) | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-2, 40) | floats | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
@@ -107,10 +109,20 @@ def test_a_config_of_any_bytes_is_refused_in_a_line(folder, content):
 
 # ------------------------------------------------------------------ arguments
 
+#: Every command is given weights or a folder that it cannot use, before anything else: so none gets to work.
+COMMANDS = (
+    ["generate", "--weights", "nowhere"],
+    ["story", "--weights", "nowhere"],
+    ["train", "--out", "file/run"],
+    ["evaluate", "nowhere"],
+    ["info", "nowhere"],
+    ["export", "onnx", "--from", "nowhere"],
+)
+
 words = st.one_of(
     st.text(st.characters(exclude_characters="\0/"), max_size=12),  # a command line has no NUL; "a/b" asks the Hub
     st.integers().map(str),
-    st.floats().map(str),
+    floats.map(str),
     st.sampled_from(
         ["a puppy", "--seed", "--steps", "--guidance", "--negative", "-o", "--image", "--split", "--samples"]
     ),
@@ -121,19 +133,11 @@ words = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["generate", "story", "train", "evaluate", "info", "export"]), st.lists(words, max_size=6))
-def test_any_arguments_are_answered_with_help_or_a_line(tmp_path, monkeypatch, command, arguments):
-    """Every command is given weights or a folder that it cannot use, so none gets to work."""
+@given(st.sampled_from(COMMANDS), st.lists(words, max_size=6))
+def test_any_arguments_are_answered_in_a_line(tmp_path, monkeypatch, command, arguments):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    last = {
-        "train": ["--out", "file/run"],
-        "info": ["nowhere"],
-        "evaluate": ["nowhere"],
-        "export": ["--from", "nowhere"],
-    }
-    result = CliRunner().invoke(cli.app, [command, *arguments, *last.get(command, ["--weights", "nowhere"])])
+    result = CliRunner().invoke(cli.app, [*command, *arguments])
     assert result.exit_code in (0, 2), (result.output, result.exception)
-    assert result.exit_code == 2 or "Usage:" in result.output or command == "info"
     assert isinstance(result.exception, SystemExit | None), result.exception
     assert os.listdir(tmp_path) == ["file"]

@@ -65,13 +65,15 @@ def config(data: bytes) -> None:
 
 
 def resume(data: bytes) -> None:
-    """Any bytes are the checkpoint that was written, or are refused."""
+    """Any bytes are a checkpoint or are refused. (A checksum can be forged, and libFuzzer does: it watches comparisons.)"""
     (FOLDER / checkpoint.LATEST).write_bytes(data)
     try:
         tensors, position = checkpoint.read(FOLDER, "recipe")
     except UserError:
         return
-    assert torch.equal(tensors["x"], torch.arange(3.0)) and position == {"step": 1}
+    checkpoint.write(FOLDER, tensors, "recipe", position)
+    again, same = checkpoint.read(FOLDER, "recipe")
+    assert again.keys() == tensors.keys() and same == position
 
 
 def main() -> None:
