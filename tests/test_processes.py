@@ -99,7 +99,7 @@ STOP = ("video", 1)  # of 2, after 4 of the codec and 4 of the key frames, or 8 
 SETTINGS = {"toy world": MICRO, "own videos": replace(MICRO, share=(0.0, 0.8, 0.2))}
 
 
-@pytest.fixture(scope="module", params=list(SETTINGS))
+@pytest.fixture(scope="module")
 def alone(request, in_processes, own_videos, tmp_path_factory):
     """Recipe, videos, and the folder of a run of one process, stopped near its end."""
     folder, config = tmp_path_factory.mktemp("alone"), SETTINGS[request.param]
@@ -111,7 +111,11 @@ def alone(request, in_processes, own_videos, tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:2 skipped")
-@pytest.mark.parametrize(("number", "accumulate"), [(2, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("alone", "number", "accumulate"),
+    [("toy world", 2, 1), ("toy world", 4, 1), ("toy world", 2, 2), ("own videos", 2, 1)],
+    indirect=["alone"],
+)
 def test_several_processes_train_as_one_does_and_one_goes_on(in_processes, alone, tmp_path, number, accumulate):
     config, data, folder = alone
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from t2vlearn import cli
+from t2vlearn.cli.generate import _slug
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.world import ACTIONS, ATTRIBUTES, COLOURS, PLACES, SIZES, SUBJECTS, Actor, Scene, parse_prompt
@@ -59,7 +60,7 @@ def test_any_prompt_becomes_a_clip_or_is_refused_in_a_line(tiny_pipeline, text):
 
 @given(prompts)
 def test_any_prompt_gives_a_name_that_a_file_can_have(text):
-    name = cli._slug(text) + "-keyframes.png"
+    name = _slug(text) + "-keyframes.png"
     assert Path(name).name == name and len(os.fsencode(name)) < 255 and "\0" not in name
 
 
