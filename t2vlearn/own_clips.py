@@ -24,8 +24,8 @@ from torch import Tensor
 from t2vlearn.codec import FrameCodec
 from t2vlearn.decoding import Unusable, read_clip
 from t2vlearn.errors import UserError
-from t2vlearn.folder import Skipped, Video, find_videos, total_bytes
 from t2vlearn.files import whole_file
+from t2vlearn.folder import Skipped, Video, find_videos, total_bytes
 from t2vlearn.text import MAX_TOKENS, build_tokenizer, split
 
 FOLDER, INDEX, SKIPPED = "clips", "index.json", "skipped.txt"
