@@ -1,7 +1,7 @@
 """Fail unless the book was built whole, and needs nothing and nobody outside it.
 
-A builder that cannot read the book may make nothing and exit 0; a page may ask another machine for a script, or show a picture
-without words.
+A builder that cannot read the book may make nothing and exit 0; a page may ask another machine for a script, show a picture
+without words, or call a script from an element (onclick), which a strict content-security policy forbids.
 """
 
 import re
@@ -29,6 +29,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         """Look at one element."""
         values = dict(attributes)
+        if handlers := ", ".join(name for name in values if name.startswith("on")):
+            self.problems.append(f"<{tag}> calls a script itself: {handlers}")
         target = values.get(FETCHES.get(tag, ""), "") or ""
         if tag == "link" and values.get("rel") in PASSIVE:
             return

@@ -40,6 +40,7 @@ def test_a_page_that_was_not_built(html):
             "<link> from another machine: //cdn.example.org/x.css",
         ),
         ('<img src="gone.png" alt="a puppy">', "<img> of a missing file: gone.png"),
+        ('<button onclick="print()">', "<button> calls a script itself: onclick"),
         ('<img src="data:," alt=" ">', "a picture without words (alt)"),
         ('<img src="data:,">', "a picture without words (alt)"),
         (
