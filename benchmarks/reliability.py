@@ -37,7 +37,9 @@ from t2vlearn.storage import WORKSHOP
 from t2vlearn.training import Interrupted, train
 
 RESULT = Path(__file__).parent / "results" / "reliability.json"
-SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
+SMALL = PipelineConfig(
+    size=16, dim=16, depth=1, num_heads=2, width=16, convs=1, text_depth=1, codec_width=8, latent_channels=4
+)
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), share=(0.4, 0.3, 0.3), sheet_every=0.5)
 KINDS = ("any time", "between steps", "in a checkpoint")
 
@@ -72,7 +74,7 @@ def kill(process: subprocess.Popen, folder: Path, kind: str, draw: random.Random
         process.stdout.readline()  # the first step is done
         time.sleep(draw.uniform(0, 0.6))
     if kind == "in a checkpoint":
-        wait = draw.uniform(0, 0.06)
+        wait = draw.uniform(0, 0.006)
         while process.poll() is None and not (folder / WORKSHOP).exists():
             pass  # it is there for a few dozen milliseconds only
         time.sleep(wait)
