@@ -27,8 +27,7 @@ class StageRun:
 
     Several processes each take their part of a batch. Their gradients, weighted by what the parts count, are averaged, so a
     step is that of one process with the whole batch. So it is where each takes its part in `accumulate` smaller ones, one
-    after the other. Not the codec: its latents are normalised by the statistics of the whole batch, which no part knows; and
-    its stage is not the one that fills the memory (benchmarks/LOG.md).
+    after the other. Not the codec: its latents are normalised by the statistics of the whole batch, which no part knows.
     """
 
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator, accumulate: int = 1):

@@ -1,17 +1,22 @@
-"""Fuzzing what reads other people's bytes: prompts, weights folders, checkpoints. Run by hand; pytest does not collect it.
+"""Fuzzing what reads other people's bytes: prompts, weights folders, checkpoints, folders of videos.
+
+Run by hand; pytest does not collect it:
 
     pip install atheris                                                    # into an environment of its own
     python tests/fuzz/run.py prompts -max_total_time=200                   # options of libFuzzer
     python tests/fuzz/run.py config -max_total_time=200
     python tests/fuzz/run.py checkpoint -max_total_time=200
+    python tests/fuzz/run.py manifest -max_total_time=200
     python tests/fuzz/run.py prompts crash-...                             # an input that was found, once more
 
 Each target begins from a few inputs of its own and keeps what it finds in a temporary folder. A `UserError` is an answer;
 any other exception, a broken promise or a hang is a find: atheris prints it and writes the input to a file.
 """
 
+import io
 import json
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -20,6 +25,7 @@ import atheris
 with atheris.instrument_imports(include=["t2vlearn"]):
     from t2vlearn import checkpoint
     from t2vlearn.errors import UserError
+    from t2vlearn.folder import MANIFESTS, Skipped, Video, find_videos
     from t2vlearn.pipeline import TextToVideoPipeline
     from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE
     from t2vlearn.text import MAX_TOKENS, TextEncoder
@@ -28,7 +34,7 @@ with atheris.instrument_imports(include=["t2vlearn"]):
 
 import torch
 
-FOLDER = Path(tempfile.mkdtemp())
+FOLDER = Path(tempfile.mkdtemp()).resolve()
 ENCODER = TextEncoder(dim=8, depth=1, num_heads=1)
 SMALL = {"size": 16, "dim": 8, "depth": 1, "num_heads": 1, "text_depth": 1, "codec_width": 4, "latent_channels": 2}
 LARGEST = 64  # a model may be large: that is no fault, but would be slow to try
@@ -76,6 +82,21 @@ def resume(data: bytes) -> None:
     assert again.keys() == tensors.keys() and same == position
 
 
+def manifest(data: bytes) -> None:
+    """Any bytes are a manifest of either kind and a shard, or are refused; only what is in the folder is found."""
+    for name in (*MANIFESTS, "shard.tar"):
+        for other in (*MANIFESTS, "shard.tar"):
+            (FOLDER / other).unlink(missing_ok=True)
+        (FOLDER / name).write_bytes(data)
+        try:
+            found = list(find_videos(FOLDER))
+        except UserError:
+            continue
+        for item in found:
+            assert isinstance(item, Skipped | Video), item
+            assert isinstance(item, Skipped) or isinstance(item.content, bytes) or item.content.is_relative_to(FOLDER)
+
+
 def main() -> None:
     """Make the first inputs, and go."""
     name, *options = sys.argv[1:]
@@ -92,6 +113,14 @@ def main() -> None:
         good = json.loads((FOLDER / CONFIG_FILE).read_text())
         seeds = [json.dumps(good).encode(), json.dumps({k: v for k, v in good.items() if k != "words"}).encode(), b"{}"]
         assert (FOLDER / WEIGHTS_FILE).exists()
+    elif name == "manifest":
+        target = manifest
+        (FOLDER / "a.mp4").write_bytes(b"a")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for member in ("a.mp4", "a.txt"):
+                tar.addfile(tarfile.TarInfo(member))
+        seeds = [b"file_name,text\na.mp4,a puppy\n", b'{"file_name": "a.mp4", "text": "a puppy"}\n', archive.getvalue()]
     else:
         target = resume
         seeds = [checkpoint.write(FOLDER, {"x": torch.arange(3.0)}, "recipe", {"step": 1}).read_bytes(), b""]
