@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+# What `generate` and `story` have in common.
+Steps = Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")]
+Guidance = Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")]
+Weights = Annotated[str | None, typer.Option(help=WEIGHTS)]
+
+
 def _slug(prompt: str) -> str:
     return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "clip"
 
@@ -41,14 +47,14 @@ def generate(
     seed: Annotated[
         int, typer.Option(callback=check_seed, help="Another seed gives another video for the same words.")
     ] = 0,
-    steps: Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")] = 20,
-    guidance: Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")] = 3.0,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
     negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
     image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
     continue_from: Annotated[
         Path | None, typer.Option("--continue", help="A video to go on from where it ends.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help=WEIGHTS)] = None,
+    weights: Weights = None,
 ) -> None:
     """Make a video from words, and let the judge say what it sees in it.
 
@@ -108,9 +114,9 @@ def story(
         float, typer.Option(help="How far each segment may change the frame it starts from: 0 not at all, 1 at will.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed gives another video.")] = 0,
-    steps: Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")] = 20,
-    guidance: Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")] = 3.0,
-    weights: Annotated[str | None, typer.Option(help=WEIGHTS)] = None,
+    steps: Steps = 20,
+    guidance: Guidance = 3.0,
+    weights: Weights = None,
 ) -> None:
     """Make a longer video: a segment for each sentence, beginning where the one before ended.
 
