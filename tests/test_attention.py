@@ -130,6 +130,19 @@ def test_the_fused_path_is_the_written_out_one(qk_norm, masked):
     torch.testing.assert_close(layer(x, mask=mask), layer.to_out(out.transpose(1, 2).flatten(2)), **CLOSE)
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_one_key_is_its_value_and_every_weight_has_a_gradient(n):
+    layer, x, context = MultiHeadAttention(24, 4, qk_norm=True), torch.randn(2, n, 24), torch.randn(2, 1, 24)
+    out, weights = attention(*layer.project(x, context))
+    assert (weights == 1).all()
+    got = layer(x, context)
+    torch.testing.assert_close(got, layer.to_out(out.transpose(1, 2).flatten(2)), **CLOSE)
+    got.square().sum().backward()
+    of_queries = [layer.to_q.weight.grad, layer.norm_q.weight.grad, layer.norm_k.weight.grad]
+    assert all((gradient == 0).all() for gradient in of_queries)
+    assert layer.to_kv.weight.grad[24:].abs().sum() > 0
+
+
 class Calls(TorchFunctionMode):
     """Every torch function that is called, by name."""
 
