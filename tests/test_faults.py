@@ -151,6 +151,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path, processes):
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(tmp_path)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have begun with nohup
         arguments = [*FOR_EVER, "--processes", str(processes)]
         os.execv(sys.executable, [sys.executable, "-c", f"{MICRO}\n{MAIN}", *arguments])
     shown = b""
