@@ -16,7 +16,7 @@ import torch
 from rich.progress import Progress
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.evaluation import SEED, frechet_distance, prompts_of
+from t2vlearn.evaluation import SEED, Accuracy, frechet_distance, prompts_of
 from t2vlearn.pipeline import to_tensor
 from t2vlearn.world import render
 
@@ -61,7 +61,7 @@ def main() -> None:
                 clips = to_tensor(pipe(captions[part], number, seed=SEED + first).frames)
                 features[number].append(judge.features(clips))
                 for reading, scene, caption in zip(judge.read(clips), scenes[part], captions[part], strict=True):
-                    right[number].append(all(reading[key] == scene.attributes[key] for key in caption.named))
+                    right[number].append(bool(Accuracy.of([reading], [scene], [caption]).hits["joint"]))
             bars.update(bar, completed=part.stop)
 
     seen = {name: torch.cat(parts) for name, parts in features.items()}
@@ -69,8 +69,8 @@ def main() -> None:
     rows = {}
     print("steps  seconds  joint  against 20 steps (95%)   Fréchet / floor")
     for number in steps:
-        lost = np.array(right[number], float) - np.array(right[USUAL], float)
-        mean, half = float(lost.mean()), 1.96 * float(lost.std()) / len(lost) ** 0.5
+        gained = np.array(right[number], float) - np.array(right[USUAL], float)
+        mean, half = float(gained.mean()), 1.96 * float(gained.std()) / len(gained) ** 0.5
         rows[number] = {
             "seconds": seconds[number], "joint": float(np.mean(right[number])), "difference": mean, "half": half,
             "frechet": frechet_distance(seen[number], seen["real"]) / floor,

@@ -20,11 +20,15 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """U V^T, nearly, for G = U S V^T: X <- P X with P = a + b X X^T + c (X X^T)^2, from X = G / |G|. Shape (..., n, m).
+    """U V^T, nearly, for G = U diag(sigma) V^T: X <- P X with P = a + b S + c S^2, S = X X^T, from X = G / |G|.
 
-    Newton and Schulz's iteration, five rounds of it (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 2). All
-    P are polynomials of one matrix S = X X^T, with the smaller of n and m rows, and so commute: the rounds need S alone, and
-    X gets their product in the end, which takes half of the time (benchmarks/LOG.md).
+    Newton and Schulz's iteration, five rounds of it (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 2). Each
+    P is a polynomial of the first S, so all of them commute: the rounds need S alone, which has as many rows as the smaller
+    side of G, and X gets the product of all P in the end, in little more than half of the time (benchmarks/LOG.md).
+
+    Args:
+        g: matrices (..., n, m).
+        steps: rounds.
     """
     shape = g.shape
     x = g.reshape(-1, *shape[-2:])
@@ -33,11 +37,10 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     x = x.mT if tall else x
     s = x @ x.mT
     product = identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device).expand_as(s)
-    for i in range(steps):
+    for _ in range(steps):
         # P = a + b S + c S^2;  X <- P X, and so S <- P S P
         p = torch.baddbmm(s, s, s, beta=B, alpha=C).add_(identity, alpha=A)
-        product = p @ product if i else p
-        s = p @ s @ p
+        product, s = p @ product, p @ s @ p
     x = product @ x
     return (x.mT if tall else x).reshape(shape)
 
