@@ -1,4 +1,4 @@
-"""The recipe behind the bundled weights: what it adds to training keeps the splits."""
+"""Recipes: what they add to training keeps the splits."""
 
 import importlib.util
 from pathlib import Path

@@ -93,7 +93,7 @@ class Circles(World):
         self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
 
     def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[tuple[int, Scene]]:
-        """As ever, then a share of the first actors circles; all that circle do so one way or the other, as a coin says."""
+        """As ever, but a share of the first actors circles; a coin says which way, also where one would have circled anyway."""
         choose = np.random.default_rng((77, step))
         return [
             (number, self._circling(scene, choose) if circles or scene.actors[0].action in WAYS else scene)
