@@ -20,6 +20,7 @@ from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
 from t2vlearn.export import export_onnx
 from t2vlearn.pipeline import to_uint8
+from t2vlearn.visual import first_then_rest
 
 RESULT = Path(__file__).parent / "results" / "eight-bits.json"
 BATCH = 25
@@ -52,13 +53,14 @@ class Exported:
         latents, noise = pipe.initial_noise([seed])
         scale = torch.tensor(GUIDANCE)
 
-        def keyframes(x: Tensor, tau: Tensor) -> Tensor:
-            known = torch.zeros(tau.shape, dtype=torch.bool)
-            return self.run("keyframes", x=x, tau=tau, known=known, **pair, scale=scale)[0]
+        def walk(x: Tensor, known: Tensor, steps: int, _: int) -> Tensor:
+            return pipe.diffusion.sample(
+                lambda x, tau: self.run("keyframes", x=x, tau=tau, known=known, **pair, scale=scale)[0], x, steps, known
+            )
 
         known = torch.zeros(1, latents.shape[2], dtype=torch.bool)
         known[:, pipe.keyframe_times] = True
-        latents[:, :, pipe.keyframe_times] = pipe.diffusion.sample(keyframes, noise, STEPS)
+        latents[:, :, pipe.keyframe_times] = first_then_rest(walk, noise, STEPS)
         latents = pipe.diffusion.sample(
             lambda x, tau: self.run("video", x=x, tau=tau, known=known, **one)[0], latents, STEPS, known
         )

@@ -80,7 +80,7 @@ def main() -> None:
         measure(f"{name}: forward and backward", task.batch_size, learn)
         measure(f"{name}: whole step", task.batch_size, step, learn)
         task.eval()
-    measure("sampling a clip", 1, lambda: pipe("a brown puppy plays in the park"))
+    measure("sampling a clip", 1, lambda: pipe("a brown puppy plays in the park", 20))
 
     print(f"{SIDE}^3 product: {bound / 1e9:.0f} GFLOP/s, {torch.get_num_threads()} threads")
     for name, row in rows.items():

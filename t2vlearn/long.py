@@ -23,7 +23,7 @@ def generate_long(
     stories: Sequence[Sequence[str]],
     num_segments: int | None = None,
     start_level: float = 0.0,
-    num_inference_steps: int = 20,
+    num_inference_steps: int = 12,
     guidance_scale: float = 3.0,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
@@ -63,12 +63,13 @@ def generate_long(
         text, null = pipe.encode_prompt([story[number % len(story)] for story in stories])
         # Each segment has noise of its own: numbers far apart, so that no two videos share any.
         latents, key_latents = pipe.initial_noise([seed + i + number * 1_000_003 for i in range(n)])
-        start = torch.ones(n, len(keys), device=pipe.device)
+        start, known = None, None
         if last is not None:
             # x = (1 - s) z + s epsilon
             key_latents[:, :, 0] = (1 - start_level) * last + start_level * key_latents[:, :, 0]
+            start = torch.ones(n, len(keys), device=pipe.device)
             start[:, 0] = start_level
-        known = start == 0
+            known = start == 0
         latents[:, :, keys] = pipe.visual_encoder.generate(
             pipe.diffusion, text, null, key_latents, num_inference_steps, guidance_scale, known, start=start
         )

@@ -92,7 +92,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     def __call__(
         self,
         prompt: str | Sequence[str],
-        num_inference_steps: int = 20,
+        num_inference_steps: int = 12,
         guidance_scale: float = 3.0,
         negative_prompt: str = "",
         seed: int | Sequence[int] = 0,

@@ -43,7 +43,7 @@ class VisualEncoder(nn.Module):
         on_step: Callable[[int, Tensor], None] | None = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        """Key frames for encoded captions.
+        """Key frames for encoded captions, `first_then_rest` where nothing is known of them yet.
 
         Args:
             diffusion: the process that the denoiser was trained with.
@@ -58,5 +58,38 @@ class VisualEncoder(nn.Module):
         """
         times = self.keyframe_times.expand(noise.shape[0], -1)
         known = torch.zeros(times.shape, dtype=torch.bool, device=noise.device) if known is None else known
-        denoise = guided(self.denoiser, times, text, null, guidance_scale, known)
-        return diffusion.sample(denoise, noise, num_inference_steps, known, on_step=on_step, start=start)
+
+        def walk(x: Tensor, known: Tensor, steps: int, done: int = 0) -> Tensor:
+            denoise = guided(self.denoiser, times, text, null, guidance_scale, known)
+            report = on_step and (lambda i, estimate: on_step(done + i, estimate))
+            return diffusion.sample(denoise, x, steps, known, on_step=report, start=start)
+
+        if start is not None or known.any():
+            return walk(noise, known, num_inference_steps)
+        return first_then_rest(walk, noise, num_inference_steps)
+
+
+def first_then_rest(
+    walk: Callable[[Tensor, Tensor, int, int], Tensor], noise: Tensor, num_inference_steps: int
+) -> Tensor:
+    """Half of the steps draw all key frames, of which the first is kept; the other half draws the rest with that one given.
+
+    Drawn all at once they do not use such words as "clockwise": there is nothing yet to turn (benchmarks/LOG.md). It takes as
+    many steps; one step alone draws all.
+
+    Args:
+        walk: (x, known, steps, steps done before) -> sample; where `known` (b, k), x is clean.
+        noise: (b, c, k, h, w).
+        num_inference_steps: at least 1.
+
+    Returns:
+        Latents (b, c, k, h, w).
+    """
+    half = num_inference_steps // 2
+    none = torch.zeros(noise.shape[0], noise.shape[2], dtype=torch.bool, device=noise.device)
+    first = none.clone()
+    if half:
+        drawn = walk(noise, none, half, 0)
+        noise = torch.cat([drawn[:, :, :1], noise[:, :, 1:]], dim=2)
+        first[:, 0] = True
+    return walk(noise, first, num_inference_steps - half, half)

@@ -1,7 +1,9 @@
 """The visual encoder: key frames from encoded text, around those that are given."""
 
+import pytest
 import torch
 
+from t2vlearn.denoiser import guided
 from t2vlearn.pipeline import TextToVideoPipeline
 
 
@@ -14,12 +16,12 @@ def pipeline(seed=0):
 
 
 @torch.no_grad()
-def draw(pipe, known=None, noise=None, scale=3.0, prompts=("a red star", "a puppy")):
+def draw(pipe, known=None, noise=None, scale=3.0, prompts=("a red star", "a puppy"), steps=3, **options):
     text, null = pipe.encode_prompt(list(prompts))
     noise = (
         torch.randn(len(prompts), 4, 4, 4, 4, generator=torch.Generator().manual_seed(1)) if noise is None else noise
     )
-    return pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, 3, scale, known)
+    return pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, steps, scale, known, **options)
 
 
 def test_key_frames_stand_at_their_times():
@@ -44,3 +46,29 @@ def test_given_key_frames_stay_and_change_the_others():
     assert torch.equal(out[:, :, [0, 3]], noise[:, :, [0, 3]])
     other[:, :, 0] += 1
     assert (draw(pipe, known, other) - out)[:, :, [1, 2]].abs().max() > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("steps", "half"), [(1, 0), (2, 1), (5, 2)])
+def test_half_of_the_steps_draw_the_first_key_frame_and_the_rest_are_drawn_around_it(steps, half):
+    pipe, noise, seen = pipeline(), torch.randn(2, 4, 4, 4, 4), []
+    out = draw(pipe, noise=noise, steps=steps, on_step=lambda i, x_0: seen.append((i, x_0)))
+    text, null = pipe.encode_prompt(["a red star", "a puppy"])
+    times, x, given = (
+        pipe.visual_encoder.keyframe_times.expand(2, -1),
+        noise.clone(),
+        torch.zeros(2, 4, dtype=torch.bool),
+    )
+    for number, levels in enumerate(
+        [[1 - i / half for i in range(half)], [1 - i / (steps - half) for i in range(steps - half)]]
+    ):
+        for i, tau in enumerate(levels):
+            then = levels[i + 1] if i + 1 < len(levels) else 0.0
+            at = torch.full((2, 4), tau).masked_fill(given, 0.0)
+            x_0 = guided(pipe.visual_encoder.denoiser, times, text, null, 3.0, given)(x, at)
+            x = torch.where(given[:, None, :, None, None], x, x_0 + then / tau * (x - x_0))  # Euler's step
+        if number == 0 and half:
+            x, given = torch.cat([x[:, :, :1], noise[:, :, 1:]], dim=2), torch.tensor([[True, False, False, False]] * 2)
+    torch.testing.assert_close(out, x)
+    assert [i for i, _ in seen] == list(range(1, steps + 1))
+    assert all(torch.equal(x_0[:, :, 0], out[:, :, 0]) for i, x_0 in seen if half and i >= half)

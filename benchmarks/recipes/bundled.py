@@ -1,6 +1,6 @@
 """How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
 
-    python benchmarks/recipes/bundled.py train      # 58, 70 and 7 minutes on two cores (resumes by itself)
+    python benchmarks/recipes/bundled.py train      # 58, 70, 7 and 37 minutes on two cores (all but the last can resume)
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
     python benchmarks/recipes/bundled.py score      # 1,000 clips of each split
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import circles
 import torch
 
 from t2vlearn import checkpoint
@@ -27,7 +28,7 @@ from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.storage import CONFIG_FILE
 from t2vlearn.training import LOG, PRESETS, Progress, train
 
-FIRST, LONG, RUN = Path("runs/first"), Path("runs/bundled"), Path("runs/polished")
+FIRST, LONG, SHARP, RUN = (Path("runs") / name for name in ("first", "bundled", "polished", "turned"))
 RESULTS = Path("benchmarks/results")
 MINUTES, LONGER, LAST = 58, 70, 7
 # What the preset was at the time: no single frames and no thinned clips at first, larger steps, and twice the clips in each.
@@ -41,7 +42,7 @@ SECOND = replace(
     FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=(2e-3,) * 3, adamw_lr=(1.4e-3,) * 3,
     mixed_levels=0.25,
 )  # fmt: skip
-# The third sharpens the decoder; the latents stay as they are.
+# The third sharpens the decoder; the latents stay as they are. The fourth, `circles`, is about key frames alone.
 THIRD = replace(SECOND, share=(1.0, 0.0, 0.0))
 JUDGE_STEPS, SAMPLES = 2000, 1000
 
@@ -58,7 +59,14 @@ def train_model() -> None:
 
     run(FIRST_RECIPE, FIRST, MINUTES, seed=0)
     run(SECOND, LONG, LONGER, seed=1, weights=FIRST)
-    run(THIRD, RUN, LAST, seed=2, weights=LONG)
+    run(THIRD, SHARP, LAST, seed=2, weights=LONG)
+    if not (RUN / "model.safetensors").exists():
+        pipe = TextToVideoPipeline.from_pretrained(SHARP)
+        circles.learn_ways(
+            pipe,
+            lambda part, i, loss: i % 100 or print(f"circles, part {part + 1}, step {i}: loss {loss:.3f}", flush=True),
+        )
+        pipe.save_pretrained(RUN)
 
 
 def train_the_judge() -> None:

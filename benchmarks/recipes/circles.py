@@ -1,6 +1,4 @@
-"""Which way round: how the key frames can learn to use the words "clockwise" and "counter-clockwise".
-
-The bundled weights have not gone through it yet (benchmarks/LOG.md says why).
+"""Which way round: how the key frames learnt to use the words "clockwise" and "counter-clockwise".
 
 A circle's key frames lie 112.5° apart, and its start may be anywhere. So both ways have the same mean picture in every frame,
 and what the word says is a product: of word, start and frame. Training on everything at once never found it
@@ -11,7 +9,7 @@ and what the word says is a product: of word, start and frame. Training on every
 2. Starts lie anywhere, and the first key frame is given: the rest is the start, turned by the word. Twice, for
    the turn is learnt suddenly, and of three runs two had not got so far in the first 569 steps.
 3. All scenes again, half of them circling; the first key frame is given in half of the clips, which is how key frames
-   have to be drawn in the end: the first one, then the others around it.
+   are drawn in the end (`t2vlearn.visual.first_then_rest`).
 4. The same with fewer circles and smaller steps.
 """
 

@@ -47,7 +47,7 @@ def generate(
     seed: Annotated[
         int, typer.Option(callback=check_seed, help="Another seed gives another video for the same words.")
     ] = 0,
-    steps: Steps = 20,
+    steps: Steps = 12,
     guidance: Guidance = 3.0,
     negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
     image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
@@ -114,7 +114,7 @@ def story(
         float, typer.Option(help="How far each segment may change the frame it starts from: 0 not at all, 1 at will.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed gives another video.")] = 0,
-    steps: Steps = 20,
+    steps: Steps = 12,
     guidance: Guidance = 3.0,
     weights: Weights = None,
 ) -> None:

@@ -96,29 +96,41 @@ export async function generate(run, manifest, wish, onStep) {
   const [c, h, w] = manifest.latents;
   const [f, times] = [manifest.num_frames, manifest.keyframe_times];
   const cells = h * w;
-  const path = levels(wish.steps, manifest.shift);
   const noise = initialNoise(manifest, wish.seed);
   const pair = await encode(run, [wish.prompt, wish.negative]);
   const one = Object.fromEntries(Object.entries(pair).map(([name, part]) => [name, firstOf(part)]));
 
-  const none = new Uint8Array(times.length);
-  const keyframes = await walk(
-    async (x, tau) =>
-      (
-        await run("keyframes", {
-          x,
-          tau,
-          known: { data: none, dims: [1, times.length] },
-          ...pair,
-          scale: { data: Float32Array.of(wish.guidance), dims: [] },
-        })
-      ).prediction,
-    { data: noise.keyframes, dims: [1, c, times.length, h, w] },
-    times.map(() => false),
-    path,
-    manifest.prediction,
-    (step, estimate) => onStep("key frames", step, estimate),
-  );
+  const dims = [1, c, times.length, h, w];
+  const drawKeyframes = (data, known, steps, done) =>
+    walk(
+      async (x, tau) =>
+        (
+          await run("keyframes", {
+            x,
+            tau,
+            known: { data: Uint8Array.from(known, Number), dims: [1, times.length] },
+            ...pair,
+            scale: { data: Float32Array.of(wish.guidance), dims: [] },
+          })
+        ).prediction,
+      { data, dims },
+      known,
+      levels(steps, manifest.shift),
+      manifest.prediction,
+      (step, estimate) => onStep("key frames", done + step, estimate),
+    );
+  // As in VisualEncoder.generate: half of the steps for the first key frame, the others for the rest around it.
+  const half = Math.floor(wish.steps / 2);
+  const none = times.map(() => false);
+  if (half) {
+    const { data } = await drawKeyframes(noise.keyframes, none, half, 0);
+    for (let channel = 0; channel < c; channel++) {
+      const at = channel * times.length * cells;
+      noise.keyframes.set(data.subarray(at, at + cells), at);
+    }
+  }
+  const first = times.map((_, k) => half > 0 && k === 0);
+  const keyframes = await drawKeyframes(noise.keyframes, first, wish.steps - half, half);
 
   const start = noise.frames;
   for (let channel = 0; channel < c; channel++) {
@@ -133,7 +145,7 @@ export async function generate(run, manifest, wish, onStep) {
     async (x, tau) => (await run("video", { x, tau, known: given, ...one })).prediction,
     { data: start, dims: [1, c, f, h, w] },
     known,
-    path,
+    levels(wish.steps, manifest.shift),
     manifest.prediction,
     (step, estimate) => onStep("video", step, estimate),
   );
