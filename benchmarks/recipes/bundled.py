@@ -42,7 +42,7 @@ SECOND = replace(
     FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=(2e-3,) * 3, adamw_lr=(1.4e-3,) * 3,
     mixed_levels=0.25,
 )  # fmt: skip
-# The third sharpens the decoder; the latents stay as they are. The fourth, `circles`, is about key frames alone.
+# The third sharpens the decoder; the latents stay as they are. The fourth, `circles`, is about key frames and words.
 THIRD = replace(SECOND, share=(1.0, 0.0, 0.0))
 JUDGE_STEPS, SAMPLES = 2000, 1000
 
