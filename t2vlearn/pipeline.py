@@ -305,6 +305,6 @@ def check_numbers(steps: int, guidance: float) -> None:
         UserError: for fewer than one step, or a guidance scale below 0 or not finite.
     """
     if steps < 1:
-        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
+        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 12 is usual")
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 3 is usual")

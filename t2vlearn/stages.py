@@ -41,7 +41,7 @@ class TrainConfig:
             the same time it makes one and a half times as many steps (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
-        sheet_every: a sample sheet is written after each such part of a stage.
+        sheet_every: a sample sheet is written after each such part of a stage, and more rarely in a short run by the clock.
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)

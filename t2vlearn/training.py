@@ -37,6 +37,8 @@ __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", 
 
 PATIENCE = 20  # steps in a row without a usable gradient
 SHEET_STEPS = 8  # of sampling, for a sample sheet: enough to see what has been learnt
+GUIDANCE = 3.0  # there
+SHEET_PART = 0.05  # of a run by the clock, at most, goes into sample sheets after a stage's first
 
 
 class Interrupted(KeyboardInterrupt):
@@ -110,6 +112,20 @@ def train(
             ).run()  # fmt: skip
         finally:
             log.close()
+
+
+def sheet_after(due: float, now: float, every: float, spent: float) -> float:
+    """When the next sample sheet is due, as a part of a stage: one of due + n every, unless sheets would take too long.
+
+    A minute's run needs its seconds for its steps: at least spent / SHEET_PART lies between two sheets.
+
+    Args:
+        due: when the last one was due.
+        now: when it was begun.
+        every: the usual distance.
+        spent: what it took, as a part of the stage; 0 where steps are counted.
+    """
+    return max(due + every * (1 + (now - due) // every), now + spent / SHEET_PART)
 
 
 class _Run:
@@ -229,9 +245,11 @@ class _Run:
                     "start again"
                 )
             if fraction >= self.next_sheet:  # before a checkpoint, which knows that it is written
+                began = time.monotonic()
                 self._write_sheet(name, stage)
-                every = self.config.sheet_every
-                self.next_sheet += every * (1 + (fraction - self.next_sheet) // every)
+                whole = 60 * self.minutes * self.config.share[self.stage_number] if self.minutes else math.inf
+                spent = (time.monotonic() - began) / whole
+                self.next_sheet = sheet_after(self.next_sheet, fraction, self.config.sheet_every, spent)
             if self._total(self.stop.is_set()):  # whoever was told to
                 raise self._interrupted(stage)
             if now - saved > self.checkpoint_seconds:
@@ -262,9 +280,13 @@ class _Run:
             if name == "codec":
                 codec = pipe.visual_encoder.codec
                 frames = to_uint8(torch.cat([clips, codec.decode(codec.encode(clips))], dim=2))
+            elif name == "key frames":  # the video generator has not learnt anything yet
+                text, null = pipe.encode_prompt(captions)
+                _, noise = pipe.initial_noise(range(len(captions)))
+                drawn = pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, SHEET_STEPS, GUIDANCE)
+                frames = to_uint8(pipe.visual_encoder.codec.decode(drawn))
             else:
-                out = pipe(captions, SHEET_STEPS)
-                frames = out.frames if name == "video" else out.keyframes
+                frames = pipe(captions, SHEET_STEPS, GUIDANCE).frames
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 

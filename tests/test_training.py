@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.stages import PRESETS, STAGES, TASKS
-from t2vlearn.training import Interrupted, train
+from t2vlearn.training import Interrupted, sheet_after, train
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), share=(0.8, 0.12, 0.08), sheet_every=2.0)
@@ -236,6 +236,17 @@ def test_checkpoints_are_also_written_by_the_clock(tmp_path):
     with pytest.raises(Interrupted):
         train(MICRO, tmp_path, steps=STEPS, progress=progress, checkpoint_minutes=0)
     assert seen == [False, True, True]
+
+
+@pytest.mark.parametrize(("cost", "sheets"), [(0.0, 7), (1 / 256, 7), (1 / 64, 3), (1 / 4, 1)])
+def test_sample_sheets_take_a_twentieth_of_a_run_by_the_clock(cost, sheets):
+    now, due, begun = 0.0, 1 / 8, []
+    while (now := now + 1 / 64) < 1:  # a step
+        if now >= due:
+            begun.append(now)
+            due = sheet_after(due, now, 1 / 8, cost)
+            now += cost
+    assert len(begun) == sheets and (len(begun) - 1) * cost <= 0.05
 
 
 def test_a_resumed_run_has_the_samples_and_the_log_of_one_that_was_not_stopped(tmp_path):
