@@ -37,7 +37,7 @@ __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", 
 
 PATIENCE = 20  # steps in a row without a usable gradient
 SHEET_STEPS = 8  # of sampling, for a sample sheet: enough to see what has been learnt
-GUIDANCE = 3.0  # there
+GUIDANCE = 3.0  # for a sample sheet: what the pipeline has by default
 SHEET_PART = 0.05  # of a run by the clock, at most, goes into sample sheets after a stage's first
 
 
