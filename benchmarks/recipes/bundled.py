@@ -1,8 +1,8 @@
 """How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
 
-    python benchmarks/recipes/bundled.py train      # 58, 70, 7 and 37 minutes on two cores (all but the last can resume)
+    python benchmarks/recipes/bundled.py train      # 58, 70, 7, 37, 76 minutes of two cores (all but the last two can resume)
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
-    python benchmarks/recipes/bundled.py score      # 1,000 clips of each split
+    python benchmarks/recipes/bundled.py score      # 1,000 clips of each split (of the present weights: 400 to 1,000, see each file)
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
 
 Machine, minutes and scores of the run that made the present weights: `t2vlearn info`.
@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import circles
+import pairs
 import torch
 
 from t2vlearn import checkpoint
@@ -28,7 +29,7 @@ from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.storage import CONFIG_FILE
 from t2vlearn.training import LOG, PRESETS, Progress, train
 
-FIRST, LONG, SHARP, RUN = (Path("runs") / name for name in ("first", "bundled", "polished", "turned"))
+FIRST, LONG, SHARP, TURNED, RUN = (Path("runs") / name for name in ("first", "bundled", "polished", "turned", "paired"))
 RESULTS = Path("benchmarks/results")
 MINUTES, LONGER, LAST = 58, 70, 7
 # What the preset was at the time: no single frames and no thinned clips at first, larger steps, and twice the clips in each.
@@ -42,7 +43,7 @@ SECOND = replace(
     FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=(2e-3,) * 3, adamw_lr=(1.4e-3,) * 3,
     mixed_levels=0.25,
 )  # fmt: skip
-# The third sharpens the decoder; the latents stay as they are. The fourth, `circles`, is about key frames and words.
+# The third sharpens the decoder; the latents stay as they are. `circles` and `pairs` are about key frames and words.
 THIRD = replace(SECOND, share=(1.0, 0.0, 0.0))
 JUDGE_STEPS, SAMPLES = 2000, 1000
 
@@ -57,16 +58,21 @@ def train_model() -> None:
         if not (out / "model.safetensors").exists():
             train(config, out, minutes, None, checkpoint.exists(out), seed, show, weights=weights)
 
+    def learn(what, start, out):
+        def say(part, step, loss):
+            if step % 100 == 0:
+                print(f"{out.name}, part {part + 1}, step {step}: loss {loss:.3f}", flush=True)
+
+        if not (out / "model.safetensors").exists():
+            pipe = TextToVideoPipeline.from_pretrained(start)
+            what(pipe, say)
+            pipe.save_pretrained(out)
+
     run(FIRST_RECIPE, FIRST, MINUTES, seed=0)
     run(SECOND, LONG, LONGER, seed=1, weights=FIRST)
     run(THIRD, SHARP, LAST, seed=2, weights=LONG)
-    if not (RUN / "model.safetensors").exists():
-        pipe = TextToVideoPipeline.from_pretrained(SHARP)
-        circles.learn_ways(
-            pipe,
-            lambda part, i, loss: i % 100 or print(f"circles, part {part + 1}, step {i}: loss {loss:.3f}", flush=True),
-        )
-        pipe.save_pretrained(RUN)
+    learn(circles.learn_ways, SHARP, TURNED)
+    learn(pairs.learn_whose, TURNED, RUN)
 
 
 def train_the_judge() -> None:

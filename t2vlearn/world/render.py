@@ -39,13 +39,13 @@ UNIFORMS = 10  # random numbers an actor or a place takes
 ALONE = ((0.0, 1.0, 0.0, 1.0, 1.0),)
 SIDE_BY_SIDE = ((0.0, 0.53, 0.0, 1.0, 0.72), (0.47, 1.0, 0.0, 1.0, 0.72))
 LANES = ((0.0, 1.0, 0.0, 0.53, 0.72), (0.0, 1.0, 0.47, 1.0, 0.72))
-_HORIZONTAL = ("moves left", "moves right", "plays with a ball")
+HORIZONTAL = ("moves left", "moves right", "plays with a ball")
 
 
 def _regions(scene: Scene):
     if len(scene.actors) == 1:
         return ALONE
-    return LANES if any(actor.action in _HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
+    return LANES if any(actor.action in HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
 
 
 class Path(NamedTuple):

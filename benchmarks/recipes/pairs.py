@@ -1,0 +1,319 @@
+"""Whose is what: how the words and the key frames learnt to tell two actors apart.
+
+The first actor that is named stands on the left, or above. Still the denoising loss alone teaches nobody in thousands of steps
+which of two colours belongs where (benchmarks/LOG.md): it is a small part of what is to be painted. Two questions beside it,
+asked by layers that are thrown away afterwards, do:
+
+* of the words: "What are the colour, size and action of the star?", "What is the first one?", "Is the star the first?" Whoever
+  asks gets one look at the words' vectors (`Reader`), so the answers must be in them.
+* of the patches in the key frames' denoiser, behind each block that reads text: "Who stands here, which of the two is it, what
+  is it doing?" (`Patches`). Among noise the words alone can tell, so the patch has to ask the right ones.
+
+Single frames of two actors come first, side by side and then in all layouts; then clips among all other scenes, fewer and fewer
+of two actors, or a ball would become a second puppy.
+
+The weights that came before had positions added to the words. An encoder with turns alone learnt their vectors, from the second
+part's end, in 450 steps; a new run has turns from the start and needs no such thing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from circles import Circles, Started
+from torch import Tensor, nn
+
+from t2vlearn.denoiser import DenoiserBlock, Text, training_loss
+from t2vlearn.first_weights import lineage
+from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.stage_run import StageRun
+from t2vlearn.stages import TrainConfig
+from t2vlearn.text import TextEncoder
+from t2vlearn.world import ATTRIBUTES, Scene, find_paths, sample_scene, sample_scenes
+from t2vlearn.world.render import HORIZONTAL
+from t2vlearn.world.scenes import SECOND, SUBJECTS
+
+#: What is asked, and how many answers there are; "order": the first or the second that is named.
+ANSWERS = {name: len(ATTRIBUTES[name]) for name in ("subject", "colour", "size", "action")} | {"order": 2}
+NOT_ASKED = -100  # what cross_entropy leaves out
+QUESTIONS, CHINESE, SEED = 48, 0.4, 3_000_000  # captions asked about in a step
+
+
+class Part(NamedTuple):
+    """One run of steps.
+
+    Attributes:
+        steps: of 16 clips, or of 64 single frames.
+        seed: of clips, questions and noise.
+        apart: two actors stand side by side only, never one above the other.
+        named: share of captions of two actors that must name both colours.
+        circles, given, tau_mean: see `circles.Part`.
+        words, patches: weights of the two questions.
+        changes: of the recipe.
+    """
+
+    steps: int
+    seed: int
+    apart: bool
+    named: float
+    circles: float
+    given: float
+    tau_mean: float
+    words: float
+    patches: float
+    changes: dict
+
+
+FRAMES = {
+    "images": 1.0,
+    "mixed_levels": 0.15,
+    "muon_lr": (1.6e-3,) * 3,
+    "adamw_lr": (1e-3,) * 3,
+    "two_actor_share": 1.0,
+}
+CLIPS = {"images": 0.0, "mixed_levels": 0.3, "muon_lr": (1.3e-3,) * 3, "adamw_lr": (8e-4,) * 3, "two_actor_share": 0.7}
+BOTH = CLIPS | {"images": 0.25, "two_actor_share": 0.6}
+AMONG = CLIPS | {"muon_lr": (1.2e-3,) * 3, "adamw_lr": (7e-4,) * 3, "two_actor_share": 0.45}
+LAST = CLIPS | {"muon_lr": (1e-3,) * 3, "adamw_lr": (6e-4,) * 3, "two_actor_share": 0.2}
+WORDS_ALONE = 300  # steps of the text encoder and its reader before all others
+PARTS = (
+    Part(500, 31, True, 1.0, 0.0, 0.0, 1.6, 0.1, 0.0, FRAMES),
+    Part(400, 31, True, 1.0, 0.0, 0.0, 1.6, 0.1, 0.1, FRAMES),
+    Part(600, 32, False, 1.0, 0.0, 0.0, 2.0, 0.03, 0.03, FRAMES),
+    Part(1400, 33, False, 0.7, 0.1, 0.43, 1.6, 0.02, 0.03, CLIPS),
+    Part(2200, 34, False, 0.6, 0.12, 0.43, 1.6, 0.01, 0.02, BOTH),
+    Part(1900, 35, False, 0.5, 0.18, 0.43, 1.6, 0.005, 0.01, AMONG),
+    Part(950, 36, False, 0.5, 0.12, 0.43, 1.6, 0.005, 0.005, LAST),
+)
+
+
+# ---------------------------------------------------------------------- questions to the words
+
+
+class Reader(nn.Module):
+    """softmax(q K^T / sqrt(d)) V with one query, that of a subject or of the first or second actor; a linear layer an answer.
+
+    Args:
+        dim: width of the words' vectors.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.query = nn.Embedding(len(SUBJECTS) + 2, dim)
+        self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.answers = nn.ModuleDict({name: nn.Linear(dim, n) for name, n in ANSWERS.items()})
+
+    def forward(self, tokens: Tensor, mask: Tensor, asked: Tensor) -> dict[str, Tensor]:
+        """Tokens (b, l, d), mask (b, l), query numbers (b, n) -> logits (b, n, values) of each answer."""
+        scores = self.query(asked) @ self.key(tokens).mT / tokens.shape[-1] ** 0.5  # (b, n, l)
+        read = scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(-1) @ self.value(tokens)
+        return {name: layer(read) for name, layer in self.answers.items()}
+
+
+class Questions(NamedTuple):
+    """Captions of two actors as ids and mask (b, l); queries (b, n) and right answers (b, n)."""
+
+    ids: Tensor
+    mask: Tensor
+    asked: Tensor
+    right: dict[str, Tensor]
+
+
+def questions(encoder: TextEncoder, n: int, seed: int, step: int, by_order: bool = True) -> Questions:
+    """Captions number `step n` on, each asked about both actors, by subject and `by_order`, for what it names."""
+    scenes, rng = sample_scenes(n, "two_actors", SEED + seed, step * n), np.random.default_rng((seed, step))
+    captions = [s.caption("zh" if rng.random() < CHINESE else "en", seed=int(rng.integers(2**31))) for s in scenes]
+    queries = [
+        [SUBJECTS.index(actor.subject) for actor in scene.actors] + [len(SUBJECTS), len(SUBJECTS) + 1] * by_order
+        for scene in scenes
+    ]
+    right = {name: torch.full((n, len(queries[0])), NOT_ASKED) for name in ANSWERS}
+    for i, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
+        for j, (actor, suffix) in enumerate(zip(scene.actors, ("", SECOND), strict=True)):
+            for name in caption.named.intersection(name + suffix for name in ANSWERS if name != "order"):
+                name = name.removesuffix(SECOND)
+                right[name][i, j::2] = ATTRIBUTES[name].index(getattr(actor, name))
+            if by_order:
+                right["order"][i, j::2] = j
+    return Questions(*encoder.tokenize(captions), torch.tensor(queries), right)
+
+
+def words_loss(reader: Reader, tokens: Tensor, asked: Questions) -> Tensor:
+    """Cross-entropy of all answers, added up."""
+    logits = reader(tokens, asked.mask, asked.asked)
+    return torch.stack(
+        [_entropy(logits[name], asked.right[name]) for name in ANSWERS if (asked.right[name] >= 0).any()]
+    ).sum()
+
+
+def _entropy(logits: Tensor, right: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, -2), right.flatten(), ignore_index=NOT_ASKED)
+
+
+# ---------------------------------------------------------------------- questions to the patches
+
+
+class Patches(nn.Module):
+    """A linear layer for each answer behind each of `blocks`, which it listens to.
+
+    Args:
+        blocks: of the denoiser.
+        dim: width of their tokens.
+    """
+
+    def __init__(self, blocks: list[DenoiserBlock], dim: int):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in blocks)
+        self.answers = nn.ModuleList(nn.ModuleDict({k: nn.Linear(dim, n) for k, n in ANSWERS.items()}) for _ in blocks)
+        self.heard: list[Tensor] = []
+        self.handles = [block.register_forward_hook(self._hear) for block in blocks]
+
+    def _hear(self, block: nn.Module, inputs: Any, tokens: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self.heard.append(tokens)
+
+    def loss(self, right: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of the answers (b, f, n) about what was heard last, added up; the mean over the blocks."""
+        losses = []
+        for norm, layers, tokens in zip(self.norms, self.answers, self.heard, strict=True):
+            x = norm(tokens)
+            losses += [_entropy(layer(x), right[name]) for name, layer in layers.items() if (right[name] >= 0).any()]
+        self.heard.clear()
+        return torch.stack(losses).sum() / len(self.norms)
+
+
+def who_is_where(scenes: list[Scene], paths: list, side: int) -> dict[str, Tensor]:
+    """The right answers (b, f, side^2) for patches near an actor's middle; without one, or with two, they are not asked."""
+    frames, centres = len(paths[0][0].x), (torch.arange(side) + 0.5) / side
+    right = {name: torch.full((len(scenes), frames, side, side), NOT_ASKED) for name in ANSWERS}
+    for i, (scene, found) in enumerate(zip(scenes, paths, strict=True)):
+        distance = torch.stack(
+            [
+                torch.hypot(centres - p.x[:, None, None], centres[:, None] - p.y[:, None, None])
+                / p.size[:, None, None].clamp(min=0.13)
+                for p in found
+            ]
+        )  # (actors, f, side, side), in half heights
+        nearest = distance.argmin(0)
+        here = distance.amin(0) < 1
+        if len(found) == 2:
+            here &= distance.amax(0) > 1.2
+        for j, actor in enumerate(scene.actors):
+            for name in ANSWERS:
+                if name != "order":
+                    right[name][i][here & (nearest == j)] = ATTRIBUTES[name].index(getattr(actor, name))
+                elif len(found) == 2:
+                    right[name][i][here & (nearest == j)] = j
+    return {name: value.flatten(2) for name, value in right.items()}
+
+
+# ---------------------------------------------------------------------- training
+
+
+class Pairs(Circles):
+    """As `Circles`, but two actors stand `apart` where that is asked for, and `named` of their captions name both colours.
+
+    `last` holds the clips and the frames' numbers that were drawn last.
+    """
+
+    apart, named = False, 0.0
+    last: tuple[list[tuple[int, Scene]], list[int]]
+
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[tuple[int, Scene]]:
+        """As ever, with other pairs in place of those that do not stand as they should."""
+        return [(i, self._fitting(i, scene)) for i, scene in super().draw(step, n, room, rng)]
+
+    def _fitting(self, index: int, scene: Scene) -> Scene:
+        again = 0
+        while self.apart and len(scene.actors) == 2 and any(actor.action in HORIZONTAL for actor in scene.actors):
+            again += 1
+            scene = sample_scene(index, "two_actors", 1000 * self.seed + again)
+        return scene
+
+    def caption(self, clip: tuple[int, Scene], rng: np.random.Generator) -> str:
+        """As ever, again and again until it names both colours, if it has to."""
+        wanted = {"colour", "colour" + SECOND} if len(clip[1].actors) == 2 and rng.random() < self.named else set()
+        while True:
+            caption = super().caption(clip, rng)
+            if wanted <= caption.named:
+                return caption
+
+    def latents(self, clips, numbers, codec, device) -> Tensor:
+        """As ever."""
+        self.last = (clips, numbers)
+        return super().latents(clips, numbers, codec, device)
+
+
+class Whose(Started):
+    """Key frames, with both questions beside them, as far as a part has weights for them."""
+
+    part_now: Part
+    reader: Reader
+    patches: Patches
+    asked = 0
+
+    def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
+        """The denoising loss and the questions'."""
+        tokens, pooled = self.text_encoder(ids, mask)
+        text = Text(tokens, mask, pooled)
+        loss = training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
+        clips, numbers = self.source.last
+        scenes = [scene for _, scene in clips]
+        paths = find_paths(scenes, self.pipe_config.num_frames, self.source.seed, numbers, clips[0][0])
+        patches = self.patches.loss(who_is_where(scenes, paths, self.denoiser.grid // self.denoiser.patch))
+        asked = questions(self.text_encoder, QUESTIONS, self.part_now.seed, self.asked)
+        self.asked += 1
+        words = words_loss(self.reader, self.text_encoder(asked.ids, asked.mask)[0], asked)
+        return loss + self.part_now.words * words + self.part_now.patches * patches
+
+
+def learn_words(
+    encoder: TextEncoder, reader: Reader, steps: int, seed: int, batch: int = 64, by_order: bool = True
+) -> None:
+    """The questions to the words alone."""
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *reader.parameters()], lr=7e-4)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 7e-4 * min(1, (step + 1) / 30, (steps - step) / (0.3 * steps))
+        asked = questions(encoder, batch, seed, 1_000_000 // batch + step, by_order)
+        optimiser.zero_grad()
+        words_loss(reader, encoder(asked.ids, asked.mask)[0], asked).backward()
+        optimiser.step()
+
+
+def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:
+    """The words alone, then all parts, on the text encoder and the key frames' denoiser of `pipe`.
+
+    Args:
+        pipe: trained weights; changed in place.
+        on_step: called with the part, the step and its loss.
+    """
+    began, tau_mean = time.monotonic(), pipe.diffusion.mean
+    reader = Reader(pipe.config.dim)
+    learn_words(pipe.text_encoder, reader, WORDS_ALONE, PARTS[0].seed)
+    for number, part in enumerate(PARTS):
+        pipe.diffusion.mean = part.tau_mean
+        config = TrainConfig(pipeline=pipe.config, **part.changes)
+        source = Pairs(config, part.seed, part.circles)
+        source.apart, source.named = part.apart, part.named
+        task = Whose(pipe, config, part.seed, source)
+        task.given, task.part_now, task.reader = part.given, part, reader
+        reading = [block for block in task.denoiser.blocks if block.cross_attention is not None]
+        task.patches = Patches(reading, pipe.config.dim)
+        run = StageRun(task, config, Accelerator())
+        for step in range(part.steps):
+            on_step(number, step, run.advance(step / part.steps))
+        task.load_state_dict(run.ema.module.state_dict())  # the modules are the pipeline's
+        for handle in task.patches.handles:
+            handle.remove()
+    pipe.diffusion.mean = tau_mean
+    pipe.info = {
+        "seed": PARTS[-1].seed, "machine": f"{torch.get_num_threads()} CPU threads",
+        "minutes": round((time.monotonic() - began) / 60), "after": lineage(pipe.info),
+    }  # fmt: skip
