@@ -48,7 +48,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
     Args:
         x: queries or keys (b, h, n, d_k).
-        angles: position times frequency, (b, n, d_k / 2).
+        angles: position times frequency, (b, n, d_k / 2), or (1, n, d_k / 2) for all.
     """
     a, b = x.chunk(2, dim=-1)
     cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
@@ -136,7 +136,7 @@ class TransformerBlock(nn.Module):
         self.norm_2 = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(b, l, d), mask (b, l) bool with True for real tokens -> (b, l, d)."""
-        x = x + self.attention(self.norm_1(x), mask=mask)
+    def forward(self, x: Tensor, mask: Tensor | None = None, angles: Tensor | None = None) -> Tensor:
+        """(b, l, d), mask (b, l) bool with True for real tokens, angles of the positions (b, l, d_k / 2) -> (b, l, d)."""
+        x = x + self.attention(self.norm_1(x), mask=mask, angles=angles)
         return x + self.feed_forward(self.norm_2(x))

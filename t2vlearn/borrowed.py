@@ -82,7 +82,7 @@ class BorrowedTextEncoder(nn.Module):
         """Captions -> tokens (b, l, d), mask (b, l), pooled (b, d). The empty caption is `own`'s.
 
         Raises:
-            UserError: for a caption of more words than `own` has positions for.
+            UserError: for a caption of more words than `own` takes.
         """
         ids, mask = self.own.tokenize(captions)
         words = self.own.embedding(ids)

@@ -54,7 +54,11 @@ def words_of(captions: Iterable[str]) -> list[str]:
 class TextEncoder(nn.Module):
     """Captions -> tokens (b, l, d), mask (b, l), pooled vector (b, d), by a pre-norm Transformer encoder.
 
-    x = E[id] + P; x <- Block(x) for each block; tokens = LN(x); pooled = sum_i m_i tokens_i / sum_i m_i with the mask m.
+    x = E[id]; x <- Block(x) for each block; tokens = LN(x); pooled = sum_i m_i tokens_i / sum_i m_i with the mask m.
+
+    The order of the words is in the blocks' attention: queries and keys of word p are turned by the angles p w with
+    w_i = 10000^(-2 i / d_k), so that "the word before" is the same turn everywhere (Su et al. 2021, "RoFormer", section 3.2.2).
+    With positions added to E[id] instead, whose colour is whose was hardly learnt (`benchmarks/binding.py`).
 
     The empty caption is the single token [NULL]: the unconditional half of classifier-free guidance, trained as such
     by dropping captions (Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", algorithm 1).
@@ -71,8 +75,9 @@ class TextEncoder(nn.Module):
         self.words = tuple(vocabulary() if words is None else words)
         self.tokenizer = build_tokenizer(self.words)
         self.embedding = nn.Embedding(len(self.words) + 3, dim)
-        self.position = nn.Parameter(torch.randn(MAX_TOKENS, dim) * 0.02)
         nn.init.normal_(self.embedding.weight, std=0.5)
+        half = dim // num_heads // 2  # d_k / 2
+        self.register_buffer("frequencies", 10_000.0 ** (-torch.arange(half) / half), persistent=False)
         self.blocks = nn.ModuleList(TransformerBlock(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
@@ -106,7 +111,8 @@ class TextEncoder(nn.Module):
         ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-        return ids.to(self.position.device), (ids != 0).to(self.position.device)
+        device = self.embedding.weight.device
+        return ids.to(device), (ids != 0).to(device)
 
     def pretrained_tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer as `transformers` knows tokenizers: batches, decoding, saving.
@@ -123,12 +129,15 @@ class TextEncoder(nn.Module):
         """Ids (b, l), mask (b, l) -> tokens (b, l, d), pooled (b, d): the mean over real tokens."""
         return self.read(self.embedding(ids), mask)
 
+    def angles(self, length: int) -> Tensor:
+        """p w of each word: (1, l, d_k / 2)."""
+        return torch.arange(length, device=self.frequencies.device)[None, :, None] * self.frequencies
+
     def read(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The same from words that are embedded already, (b, l, d) = E[id]."""
-        # x = E[id] + P
-        x = words + self.position[: words.shape[1]]  # (b, l, d)
+        x, angles = words, self.angles(words.shape[1])
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, angles)
         x = self.norm(x)
         # pooled = sum_i m_i x_i / sum_i m_i
         weight = mask.unsqueeze(-1).to(x.dtype)

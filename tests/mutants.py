@@ -65,9 +65,9 @@ MUTANTS = {
         ("column.flatten()[:, None] * slower]", "row.flatten()[:, None] * slower]"),
     ],
     "text": [
-        ("x = block(x, mask)", "x = block(x)"),
+        ("block(x, mask, angles)", "block(x, None, angles)"),
         ("(x * weight).sum(1) / weight.sum(1)", "x.mean(1)"),
-        ("+ self.position[: words.shape[1]]", ""),
+        ("block(x, mask, angles)", "block(x, mask)"),
     ],
     "borrowed": [
         ("last[i, owner == w].mean(0)", "last[i, owner == w][0]"),

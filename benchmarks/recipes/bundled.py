@@ -2,7 +2,7 @@
 
     python benchmarks/recipes/bundled.py train      # 58, 70, 7, 37, 76 minutes of two cores (all but the last two can resume)
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
-    python benchmarks/recipes/bundled.py score      # 1,000 clips of each split (of the present weights: 400 to 1,000, see each file)
+    python benchmarks/recipes/bundled.py score      # 1,000 clips of each split (present weights: 400 to 1,000)
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
 
 Machine, minutes and scores of the run that made the present weights: `t2vlearn info`.

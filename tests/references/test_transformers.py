@@ -4,38 +4,38 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PegasusConfig
-from transformers.models.pegasus.modeling_pegasus import PegasusEncoder
+from transformers import GPTNeoXConfig, GPTNeoXModel
 
 from t2vlearn.text import MAX_TOKENS, TextEncoder
 
 CAPTIONS = ["a puppy in the park", "一只小狗在公园里玩耍", "", "a small green star jumps on the beach", "a dragon"]
 
 
-def as_pegasus(ours: TextEncoder) -> PegasusEncoder:
-    """Pegasus' encoder is pre-norm, has no norm after the embeddings, and takes any table of positions."""
+def as_gpt_neox(ours: TextEncoder) -> GPTNeoXModel:
+    """GPT-NeoX is pre-norm and rotary; it looks back only, but for the mask that it is given."""
     dim, heads = ours.embedding.embedding_dim, ours.blocks[0].attention.num_heads
-    config = PegasusConfig(
-        vocab_size=ours.embedding.num_embeddings, d_model=dim, encoder_layers=len(ours.blocks),
-        encoder_attention_heads=heads, encoder_ffn_dim=4 * dim, max_position_embeddings=MAX_TOKENS, dropout=0.0,
-        attention_dropout=0.0, activation_dropout=0.0, activation_function="gelu_new", scale_embedding=False, pad_token_id=0,
+    config = GPTNeoXConfig(
+        vocab_size=ours.embedding.num_embeddings, hidden_size=dim, num_hidden_layers=len(ours.blocks),
+        num_attention_heads=heads, intermediate_size=4 * dim, max_position_embeddings=MAX_TOKENS, hidden_act="gelu_new",
+        use_parallel_residual=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
     )  # fmt: skip
-    theirs = PegasusEncoder(config).eval()
-    state = {"embed_tokens.weight": ours.embedding.weight, "embed_positions.weight": ours.position}
-    modules = {"layer_norm": ours.norm}
+    theirs = GPTNeoXModel(config).eval()
+    modules = {"embed_in": ours.embedding, "final_layer_norm": ours.norm}
+    state = {}
     for i, block in enumerate(ours.blocks):
-        k, v = block.attention.to_kv.weight.chunk(2)
-        k_bias, v_bias = block.attention.to_kv.bias.chunk(2)
-        layer = f"layers.{i}."
-        state |= {f"{layer}self_attn.k_proj.weight": k, f"{layer}self_attn.k_proj.bias": k_bias}
-        state |= {f"{layer}self_attn.v_proj.weight": v, f"{layer}self_attn.v_proj.bias": v_bias}
+        layer, attention = f"layers.{i}.", block.attention
+        for part in ("weight", "bias"):
+            # One matrix for all three, head by head.
+            q, (k, v) = getattr(attention.to_q, part), getattr(attention.to_kv, part).chunk(2)
+            joint = torch.cat([value.unflatten(0, (heads, -1)) for value in (q, k, v)], dim=1).flatten(0, 1)
+            state[f"{layer}attention.query_key_value.{part}"] = joint
         modules |= {
-            f"{layer}self_attn.q_proj": block.attention.to_q,
-            f"{layer}self_attn.out_proj": block.attention.to_out,
-            f"{layer}self_attn_layer_norm": block.norm_1,
-            f"{layer}fc1": block.feed_forward[0],
-            f"{layer}fc2": block.feed_forward[2],
-            f"{layer}final_layer_norm": block.norm_2,
+            f"{layer}attention.dense": attention.to_out,
+            f"{layer}input_layernorm": block.norm_1,
+            f"{layer}post_attention_layernorm": block.norm_2,
+            f"{layer}mlp.dense_h_to_4h": block.feed_forward[0],
+            f"{layer}mlp.dense_4h_to_h": block.feed_forward[2],
         }
     state |= {f"{name}.{part}": value for name, m in modules.items() for part, value in m.state_dict().items()}
     theirs.load_state_dict(state)
@@ -60,7 +60,8 @@ def test_same_vectors_as_transformers_encoder_with_the_same_weights(encoder):
     ids, mask = encoder.tokenize(CAPTIONS)
     with torch.no_grad():
         tokens, pooled = encoder(ids, mask)
-        theirs = as_pegasus(encoder)(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        everywhere = mask[:, None, None].expand(-1, 1, mask.shape[1], -1)  # forwards, too
+        theirs = as_gpt_neox(encoder)(input_ids=ids, attention_mask=everywhere).last_hidden_state
     torch.testing.assert_close(tokens[mask], theirs[mask], atol=1e-5, rtol=1e-5)
     for row, real, mean in zip(theirs, mask, pooled):
         torch.testing.assert_close(row[real].mean(0), mean, atol=1e-5, rtol=1e-5)
