@@ -131,7 +131,7 @@ class TextEncoder(nn.Module):
 
     def angles(self, length: int) -> Tensor:
         """p w of each word: (1, l, d_k / 2)."""
-        return torch.arange(length, device=self.frequencies.device)[None, :, None] * self.frequencies
+        return torch.arange(length, device=self.embedding.weight.device)[None, :, None] * self.frequencies
 
     def read(self, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The same from words that are embedded already, (b, l, d) = E[id]."""
