@@ -58,7 +58,7 @@ class TextEncoder(nn.Module):
 
     The order of the words is in the blocks' attention: queries and keys of word p are turned by the angles p w with
     w_i = 10000^(-2 i / d_k), so that "the word before" is the same turn everywhere (Su et al. 2021, "RoFormer", section 3.2.2).
-    With positions added to E[id] instead, whose colour is whose was hardly learnt (`benchmarks/binding.py`).
+    With positions added to E[id] instead, whose colour is whose is learnt later (`benchmarks/binding.py`).
 
     The empty caption is the single token [NULL]: the unconditional half of classifier-free guidance, trained as such
     by dropping captions (Ho & Salimans 2022, "Classifier-Free Diffusion Guidance", algorithm 1).

@@ -13,7 +13,8 @@ Single frames of two actors come first, side by side and then in all layouts; th
 of two actors, or a ball would become a second puppy.
 
 The weights that came before had positions added to the words. An encoder with turns alone learnt their vectors, from the second
-part's end, in 450 steps; a new run has turns from the start and needs no such thing.
+part's end, in 450 steps; a new run has turns from the start and needs no such thing. The parts were run one by one, with new
+layers for the questions in each; from beginning to end, as it stands here, the recipe has not been run.
 """
 
 from __future__ import annotations
@@ -251,7 +252,7 @@ class Pairs(Circles):
 
 
 class Whose(Started):
-    """Key frames, with both questions beside them, as far as a part has weights for them."""
+    """Key frames, with both questions beside them, each with the weight that the present part gives it."""
 
     part_now: Part
     reader: Reader
