@@ -11,6 +11,7 @@ Each character is an adapter of its own; those that are in use together add up. 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +37,12 @@ class GrownEmbedding(nn.Module):
 
     Args:
         base: E, which stays as it is.
+        trainable: names of the pipeline's parameters that could be trained before.
     """
 
-    def __init__(self, base: nn.Embedding):
+    def __init__(self, base: nn.Embedding, trainable: Sequence[str]):
         super().__init__()
-        self.base = base
+        self.base, self.trainable = base, frozenset(trainable)
         self.rows = nn.ParameterDict()
 
     @property
@@ -91,7 +93,8 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
     """Make room for a word: an embedding row, the mean of those of the words `like`, and adapters that change nothing yet.
 
     Raises:
-        UserError: for what is not one word, or a word that the model knows, or without peft.
+        UserError: for what is not one word, a word that the model knows or torch keeps for itself ("train"), a word of `like`
+            that the model does not know, or without peft.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -102,10 +105,15 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
         raise UserError(f"{word!r} is not one lower-case word: choose a name such as 'robot'")
     if word in encoder.words:
         raise UserError(f"the model knows the word {word!r} already: choose another, such as 'robot'")
+    if hasattr(nn.ModuleDict(), word) or hasattr(nn.ParameterDict(), word):  # there it would be an attribute
+        raise UserError(f"torch keeps the name {word!r} for itself: choose another, such as 'robot'")
+    if unknown := set(like) - set(encoder.words):
+        raise UserError(f"the model does not know {', '.join(map(repr, sorted(unknown)))}: name words that it knows")
     known = [encoder.tokenizer.token_to_id(w) for w in like or encoder.words]
     mean = encoder.embedding.weight[known].mean(0).detach()
     if not characters(pipe):
-        encoder.embedding = GrownEmbedding(encoder.embedding)  # type: ignore[assignment]
+        trainable = [name for name, parameter in pipe.named_parameters() if parameter.requires_grad]
+        encoder.embedding = GrownEmbedding(encoder.embedding, trainable)  # type: ignore[assignment]
     rows_of(pipe)[word] = nn.Parameter(mean)
     encoder.words = (*encoder.words, word)
     encoder.tokenizer = build_tokenizer(encoder.words)
@@ -138,8 +146,10 @@ def remove_character(pipe: TextToVideoPipeline, word: str) -> None:
     if left:
         use_characters(pipe, left)
     else:
+        trainable = encoder.embedding.trainable
         encoder.embedding = encoder.embedding.base  # type: ignore[assignment]
-        pipe.requires_grad_(True)
+        for name, parameter in pipe.named_parameters():
+            parameter.requires_grad_(name in trainable)
 
 
 def save_character(pipe: TextToVideoPipeline, word: str, path: str | Path) -> Path:
@@ -202,7 +212,8 @@ def _adapted(network: nn.Module) -> list:
 
 def weights_of(network: nn.Module, word: str) -> dict[str, Tensor]:
     """A character's weights in one network, by names that do not hold the word."""
-    return {key.replace(f".{word}.", "."): p for key, p in network.named_parameters() if f".{word}." in key}
+    own = re.compile(rf"(?<=\.lora_[AB])\.{re.escape(word)}(?=\.)")
+    return {own.sub("", key): p for key, p in network.named_parameters() if own.search(key)}
 
 
 def _tensors(pipe: TextToVideoPipeline, word: str) -> dict[str, Tensor]:

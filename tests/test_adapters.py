@@ -16,6 +16,7 @@ from t2vlearn.adapters import (  # noqa: E402
     remove_character,
     save_character,
     use_characters,
+    weights_of,
 )
 
 
@@ -56,6 +57,8 @@ def test_the_new_words_row_begins_as_the_mean_of_what_it_is_like(pipe):
 
 def test_forgetting_gives_back_every_bit(pipe):
     state, before = {k: v.clone() for k, v in pipe.state_dict().items()}, picture(pipe)
+    pipe.text_encoder.norm.requires_grad_(False)
+    trainable = {name for name, parameter in pipe.named_parameters() if parameter.requires_grad}
     add_character(pipe, "robot")
     stir(pipe, "robot")
     assert not torch.equal(picture(pipe), before)
@@ -65,7 +68,7 @@ def test_forgetting_gives_back_every_bit(pipe):
     assert torch.equal(picture(pipe), before) and pipe.unknown_words("a robot") == {"robot": []} | pipe.unknown_words(
         "a robot"
     )
-    assert all(parameter.requires_grad for parameter in pipe.parameters())
+    assert {name for name, parameter in pipe.named_parameters() if parameter.requires_grad} == trainable
 
 
 def test_a_file_brings_the_character_back(pipe, tmp_path):
@@ -101,15 +104,35 @@ def test_two_characters_add_up_and_each_can_be_left_out(pipe):
 
 
 def test_a_grown_embedding_looks_up_old_and_new_rows():
-    grown = GrownEmbedding(torch.nn.Embedding(3, 2))
+    grown = GrownEmbedding(torch.nn.Embedding(3, 2), ())
     grown.rows["a"] = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     assert grown(torch.tensor([[3, 0]])).tolist() == [[[1.0, 2.0], grown.base.weight[0].tolist()]]
 
 
-@pytest.mark.parametrize("word", ["puppy", "two words", "Robot", ""])
+@pytest.mark.parametrize("word", ["puppy", "two words", "Robot", "", "train", "items"])
 def test_a_word_has_to_be_new_and_one(pipe, word):
+    before = pipe.text_encoder.words
     with pytest.raises(UserError, match="choose"):
         add_character(pipe, word)
+    assert pipe.text_encoder.words == before and not characters(pipe)
+
+
+@pytest.mark.parametrize("word", ["0", "attention", "norm"])
+def test_a_name_that_layers_have_too_takes_its_own_weights_alone(pipe, word):
+    add_character(pipe, word)
+    for network in networks(pipe).values():
+        own = [
+            name
+            for name, parameter in network.named_parameters()
+            if any(parameter is p for p in weights_of(network, word).values())
+        ]
+        assert own and own == [name for name, _ in network.named_parameters() if "lora_" in name]
+
+
+def test_what_it_is_like_has_to_be_known(pipe):
+    with pytest.raises(UserError, match="does not know 'dragon'"):
+        add_character(pipe, "robot", like=["puppy", "dragon"])
+    assert not characters(pipe)
     assert characters(pipe) == []
 
 
