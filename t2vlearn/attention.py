@@ -49,7 +49,12 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     Args:
         x: queries or keys (b, h, n, d_k).
         angles: position times frequency, (b, n, d_k / 2), or (1, n, d_k / 2) for all.
+
+    Raises:
+        ValueError: for an odd d_k.
     """
+    if x.shape[-1] % 2:
+        raise ValueError(f"heads of width {x.shape[-1]} cannot be turned: choose dim a multiple of 2 num_heads")
     a, b = x.chunk(2, dim=-1)
     cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 
-from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow
+from t2vlearn.diffusion import DDPM, DiffusionModel, RectifiedFlow, linear_beta
 
 #: What a field may hold: a `config.json` from elsewhere can say anything.
 KINDS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "list[str]": list}
@@ -74,7 +74,8 @@ class PipelineConfig:
     def diffusion(self) -> DiffusionModel:
         """The process that these weights are trained and sampled with."""
         if self.process == "ddpm":
-            return DDPM(prediction=self.prediction)
+            # At the cosine schedule's end next to nothing of x_0 is left, and errors in epsilon grow by a thousand in a step.
+            return DDPM(linear_beta() if self.prediction == "epsilon" else None, self.prediction)
         return RectifiedFlow(self.prediction, mean=self.tau_mean, shift=self.shift)
 
     def least_weights(self) -> int:

@@ -178,7 +178,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """L(C) = floor + scale C^-exponent (Kaplan et al. 2020, equation 1.1; with a floor: Hoffmann et al. 2022, equation 2)."""
+    """L(C) = floor + scale C^-exponent (Kaplan et al. 2020, equation 1.3; with a floor: Hoffmann et al. 2022, equation 2)."""
 
     floor: float
     scale: float

@@ -117,12 +117,13 @@ class DiffusionModel(ABC):
         Args:
             denoise: the network, guidance included.
             x: noise (b, c, f, h, w); where `known`, clean latents instead.
-            num_inference_steps: network evaluations.
+            num_inference_steps: one network evaluation each; with a `second_order` member two, but for the last.
             known: bool (b, f): frames that are given. They have noise level 0 throughout and come back to the last bit.
             generator: for the noise that stochastic members add.
             on_step: called after each step with its number and the present estimate of the clean sample.
-            start: noise level in [0, 1] that each frame of `x` has (b, f); default 1. A frame that starts lower waits until the
-                others have come down to its level, and goes on with them (Chen et al. 2024, "Diffusion Forcing").
+            start: noise level in (0, 1] that each frame of `x` has (b, f); default 1. A frame that starts lower waits until the
+                others have come down to its level, and goes on with them (Chen et al. 2024, "Diffusion Forcing"). A clean
+                frame is `known`.
 
         Returns:
             The sample (b, c, f, h, w).

@@ -47,7 +47,7 @@ def track(frames: np.ndarray, background: np.ndarray | None = None) -> tuple[np.
         NaN where nothing stands out from the ground.
     """
     behind = ground(frames) if background is None else background
-    d = np.abs(frames - behind).max(-1) / 255  # (f, h, w)
+    d = np.abs(frames.astype(float) - behind).max(-1) / 255  # (f, h, w)
     w = np.clip((d - GROUND) / (ACTOR - GROUND), 0, 1)
     mass = w.sum((1, 2))
     height, width = w.shape[1:]
@@ -92,7 +92,7 @@ def move_on(frames: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
     """
     centres, _ = track(frames)
     fit = np.polyfit(np.arange(len(frames)), centres, 1)  # (2, 2): v, c_0
-    shifts = [(fit[1] + n * fit[0] - centres[-1]) * frames.shape[2] for n in numbers]
+    shifts = [(fit[1] + n * fit[0] - centres[-1]) * frames.shape[2:0:-1] for n in numbers]  # in pixels
     last = torch.from_numpy(frames[-1:].copy()).permute(0, 3, 1, 2).float()
     moved = translate(last.expand(len(numbers), -1, -1, -1), torch.tensor(np.array(shifts), dtype=torch.float32))
     return moved.round().byte().permute(0, 2, 3, 1).numpy()

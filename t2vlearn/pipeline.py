@@ -225,7 +225,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
                 f"no word of the prompt is known: {'; '.join(hints)}. `t2vlearn info --words` lists the words"
             )
         if unknown:
-            warnings.warn(f"unknown words are ignored: {'; '.join(hints)}", stacklevel=3)
+            warnings.warn(f"unknown words say nothing to the model: {'; '.join(hints)}", stacklevel=3)
 
     def _encode_image(self, frame: np.ndarray) -> Tensor:
         size = self.config.size

@@ -214,6 +214,8 @@ def test_a_rotation_is_a_multiplication_by_a_complex_number():
     torch.testing.assert_close(rotate(x, angles), torch.cat([turned.real, turned.imag], dim=-1), **CLOSE)
     torch.testing.assert_close(rotate(rotate(x, angles), -angles), x, **CLOSE)
     assert torch.equal(rotate(x, torch.zeros_like(angles)), x)
+    with pytest.raises(ValueError, match="width 5"):
+        rotate(x[..., :5], angles)
 
 
 def test_what_a_rotated_query_finds_depends_on_the_distance_alone():

@@ -70,3 +70,15 @@ def test_moving_on_is_where_uniform_motion_leads():
     assert moved.shape == (4, SIZE, SIZE, 3) and moved.dtype == np.uint8
     centres, _ = track(moved, ground(frames))
     assert np.abs(centres - true[[0, 5, 10, 15]]).max() * SIZE < 0.7
+
+
+def test_frames_need_not_be_square():
+    frames, *_ = clip("moves down")
+    wide = np.concatenate([frames, np.repeat(frames[:, :, -1:], SIZE, 2)], 2)
+    assert np.array_equal(move_on(wide[:4], [5, 10])[:, :, :SIZE], move_on(frames[:4], [5, 10]))
+
+
+def test_the_background_may_have_the_frames_kind():
+    frames, *_ = clip("jumps")
+    behind = ground(frames)
+    np.testing.assert_allclose(track(frames, behind.round().astype(np.uint8))[0], track(frames, behind)[0], atol=2e-3)

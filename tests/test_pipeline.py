@@ -225,7 +225,7 @@ def test_mistakes_get_one_line_that_says_what_to_do(pipe, prompt, options, messa
 
 
 def test_unknown_words_are_named_and_generation_goes_on(pipe):
-    with pytest.warns(UserWarning, match=r"unknown words are ignored: 'brwon' \(near: brown.*; 'zzzz'$"):
+    with pytest.warns(UserWarning, match=r"unknown words say nothing to the model: 'brwon' \(near: brown.*; 'zzzz'$"):
         out = make(pipe, "a brwon zzzz puppy")
     assert out.frames.shape == (1, 16, 32, 32, 3)
     assert pipe.unknown_words("a brwon puppy")["brwon"][0] == "brown"

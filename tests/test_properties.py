@@ -47,7 +47,7 @@ def test_any_text_is_read_as_values_of_attributes(text):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.filterwarnings("ignore:unknown words are ignored")
+@pytest.mark.filterwarnings("ignore:unknown words say nothing")
 @given(prompts)
 def test_any_prompt_becomes_a_clip_or_is_refused_in_a_line(tiny_pipeline, text):
     try:
