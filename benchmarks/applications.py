@@ -15,6 +15,8 @@ from rich.progress import track
 
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import wilson
+from t2vlearn.pipeline import BUNDLED
+from t2vlearn.storage import digest_of
 from t2vlearn.world import ATTRIBUTES
 
 RESULT = Path(__file__).parent / "results" / "applications.json"
@@ -112,6 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe, judge = TextToVideoPipeline.from_pretrained(), Judge.from_pretrained()
     result = {
+        "weights": digest_of(BUNDLED),
         "steps": options.steps,
         "film": films(pipe, judge, options.stories, options.steps),
         "games": games(pipe, judge, options.seeds, options.steps),

@@ -19,7 +19,8 @@ from torch import Tensor
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
 from t2vlearn.export import export_onnx
-from t2vlearn.pipeline import to_uint8
+from t2vlearn.pipeline import BUNDLED, to_uint8
+from t2vlearn.storage import digest_of
 from t2vlearn.visual import first_then_rest
 
 RESULT = Path(__file__).parent / "results" / "eight-bits.json"
@@ -92,6 +93,7 @@ def main() -> None:
                     right[name].append(bool(Accuracy.of(*([x] for x in one)).hits["joint"]))
     lost = np.subtract(*(np.array(right[name], float) for name in ("float32", "eight bits")))
     result = {
+        "weights": digest_of(BUNDLED),
         "split": options.split,
         "samples": options.samples,
         "joint": {name: float(np.mean(hits)) for name, hits in right.items()},

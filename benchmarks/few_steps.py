@@ -17,7 +17,8 @@ from rich.progress import Progress
 
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import SEED, Accuracy, frechet_distance, prompts_of
-from t2vlearn.pipeline import to_tensor
+from t2vlearn.pipeline import BUNDLED, to_tensor
+from t2vlearn.storage import digest_of
 from t2vlearn.world import render
 
 RESULT = Path(__file__).parent / "results" / "few-steps.json"
@@ -80,7 +81,7 @@ def main() -> None:
             f"{number:5}  {row['seconds']:7.2f}  {row['joint']:.3f}  {mean:+.3f} ± {half:.3f}   {row['frechet']:14.2f}"
         )
     setting = {"samples": options.samples, "threads": torch.get_num_threads(), "repeat": REPEAT}
-    RESULT.write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
+    RESULT.write_text(json.dumps({"weights": digest_of(BUNDLED), "setting": setting, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

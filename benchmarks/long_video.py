@@ -22,7 +22,8 @@ from rich.progress import Progress as Bars
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import SEED, Accuracy
 from t2vlearn.long import generate_long
-from t2vlearn.pipeline import to_uint8
+from t2vlearn.pipeline import BUNDLED, to_uint8
+from t2vlearn.storage import digest_of
 from t2vlearn.world import Caption, Scene, render, sample_scenes
 
 RESULT = Path(__file__).parent / "results" / "long-video.json"
@@ -118,9 +119,9 @@ def main() -> None:
     captions = [[full_caption(scene, SEED + i) for i, scene in enumerate(part)] for part in chapters]
     stories = [[str(there), str(again)] for there, again in zip(*captions)]
     real = look(to_uint8(render(scenes, 16, pipe.config.size, SEED)))["flicker"].mean()
-    setting = {"stories": options.stories, "segments": options.segments, "steps": STEPS}
+    weights, setting = digest_of(BUNDLED), {"stories": options.stories, "segments": options.segments, "steps": STEPS}
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    ways = result["ways"] if result.get("setting") == setting else {}
+    ways = result["ways"] if (result.get("setting"), result.get("weights")) == (setting, weights) else {}
     with Bars() as bars:
         for name in options.only or WAYS:
             bar, rows, first = bars.add_task(name, total=options.segments), [], None
@@ -136,7 +137,9 @@ def main() -> None:
                 })  # fmt: skip
                 bars.update(bar, completed=k + 1)
             ways[name] = {"segments": rows}
-            RESULT.write_text(json.dumps(result | {"setting": setting, "ways": ways}, indent=1) + "\n")
+            RESULT.write_text(
+                json.dumps(result | {"weights": weights, "setting": setting, "ways": ways}, indent=1) + "\n"
+            )
     print(f"{'':24} joint of segment 1, middle, last; last / first; background, colour, size, flicker at the end")
     for name, way in ways.items():
         rows = way["segments"]

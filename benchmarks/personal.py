@@ -28,7 +28,8 @@ from t2vlearn.adapters import characters, load_character, remove_character, save
 from t2vlearn.evaluation import Accuracy, prompts_of, wilson
 from t2vlearn.judge import worsen
 from t2vlearn.personal import learn_character
-from t2vlearn.pipeline import to_tensor
+from t2vlearn.pipeline import BUNDLED, to_tensor
+from t2vlearn.storage import digest_of
 from t2vlearn.world import ACTIONS, SUBJECTS, caption_with, paste, render, sample_scenes
 
 RESULTS = Path(__file__).parent / "results"
@@ -259,6 +260,7 @@ def main() -> None:
         path.write_text(json.dumps(result, indent=1) + "\n")
     if options.only != "learn":
         for word in options.words:
+            result["weights"] = digest_of(BUNDLED)  # of the judged clips; an adapter may have been learnt with others
             result["judged"][word] = judged(word, options.new, options.old, options.fit, options.sampling_steps)
             path.write_text(json.dumps(result, indent=1) + "\n")
     table = Table("", "", "accuracy", "95%", "n")

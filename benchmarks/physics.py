@@ -22,7 +22,8 @@ from rich.table import Table
 
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.motion import move_on, residual, track, velocity_error
-from t2vlearn.pipeline import to_uint8
+from t2vlearn.pipeline import BUNDLED, to_uint8
+from t2vlearn.storage import digest_of
 from t2vlearn.world import Actor, Scene, find_paths, render
 
 RESULT = Path(__file__).parent / "results" / "physics.json"
@@ -131,6 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe, start = TextToVideoPipeline.from_pretrained(), time.process_time()
     result = {
+        "weights": digest_of(BUNDLED),
         "clips": options.clips,
         "steps": options.steps,
         "text to video": text_to_video(pipe, options.clips, options.steps),

@@ -26,6 +26,8 @@ from transformers.utils import logging
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.borrowed import BorrowedTextEncoder
 from t2vlearn.evaluation import SEED, wilson
+from t2vlearn.pipeline import BUNDLED
+from t2vlearn.storage import digest_of
 from t2vlearn.world import parse_prompt, sample_scenes
 from t2vlearn.world.captions import split_words
 
@@ -123,8 +125,9 @@ def main() -> None:
         rows[name]["words"] = {word: float(np.mean(h)) for word, h in by_word.items()}
         print(name, *(f"{key} {rows[name][key]['accuracy']:.2f}" for key in hits), flush=True)
         if not options.development:
-            result = {"steps": STEPS, "captions": options.captions, "unexplained": unexplained, "rows": rows,
-                      "synonyms": synonyms, "cpu_minutes": (time.process_time() - begin) / 60,
+            result = {"weights": digest_of(BUNDLED), "steps": STEPS, "captions": options.captions,
+                      "unexplained": unexplained, "rows": rows, "synonyms": synonyms,
+                      "cpu_minutes": (time.process_time() - begin) / 60,
                       "threads": torch.get_num_threads()}  # fmt: skip
             RESULT.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from t2vlearn.errors import UserError
-from t2vlearn.judge import Judge
-from t2vlearn.pipeline import TextToVideoPipeline, to_tensor
+from t2vlearn.judge import NUM_FRAMES, Judge
+from t2vlearn.pipeline import BUNDLED, TextToVideoPipeline, to_tensor
+from t2vlearn.storage import digest_of
 from t2vlearn.world import ATTRIBUTES, Caption, Scene, render, sample_scenes
 from t2vlearn.world.scenes import SECOND
 
@@ -41,7 +42,8 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """
     p, q = hits / n, z * z / n
     half = z * math.sqrt(p * (1 - p) / n + q / (4 * n))
-    return (p + q / 2 - half) / (1 + q), (p + q / 2 + half) / (1 + q)
+    # The ends of 0 and n lie on 0 and 1, but for rounding.
+    return max((p + q / 2 - half) / (1 + q), 0.0), min((p + q / 2 + half) / (1 + q), 1.0)
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
@@ -59,7 +61,11 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def match(reading: dict, scene: Scene) -> dict:
-    """The reading of two actors in the scene's order: the judge's order is by certainty, not by caption."""
+    """The reading of two actors in the scene's order: the judge's order is by certainty, not by caption.
+
+    Where only one of the two subjects is right, it may stay in the wrong place, and then counts as wrong. So shares of single
+    attributes are a little too low; "joint" is what it is, for it needs both subjects.
+    """
     if len(scene.actors) == 2 and scene.actors[0].subject == reading["subject" + SECOND]:
         keys = ("subject", "colour", "size", "action")
         swapped = {key: reading[key + SECOND] for key in keys} | {key + SECOND: reading[key] for key in keys}
@@ -111,7 +117,7 @@ class Report:
         model: hits of the generated clips.
         real, codec: hits of the judge on real clips and on those after the codec.
         shuffled: hits of the generated clips against each other's captions.
-        chance: expected joint accuracy of a guess, in [0, 1].
+        chance: expected joint accuracy of a guess, in [0, 1]; of two actors that of one whose order counts.
         frechet, frechet_floor: squared distances of judge features, generated to real and real to real.
         diversity: 1 as varied as real clips, 0 always the same.
         seconds_per_clip: of generating.
@@ -185,14 +191,18 @@ def evaluate(
     Args:
         pipeline: the model.
         split: a key of `EVAL_SPLITS`.
-        samples: captions, one clip each (and a second one for diversity, for a tenth of them).
+        samples: captions, one clip each (and two more for diversity, for up to 100 captions that name everything).
         seed: other seeds, other scenes and clips.
         progress: called as (stage, done, total).
         judge: default: the bundled one.
 
     Raises:
-        UserError: for an unknown split or fewer than 2 samples.
+        UserError: for an unknown split, fewer than 2 samples, or a model whose clips have another length than the judge reads.
     """
+    if pipeline.config.num_frames != NUM_FRAMES:
+        raise UserError(
+            f"the judge reads clips of {NUM_FRAMES} frames, and these weights make {pipeline.config.num_frames}"
+        )
     if samples < 2:
         raise UserError(f"the number of samples is {samples}: at least 2 are needed, 1000 is usual")
     scenes, captions = prompts_of(split, samples, seed)
@@ -264,3 +274,9 @@ def diversity(pipeline: TextToVideoPipeline, scenes: list[Scene], captions: list
 
     made = distance(generated(SEED + seed + 50_000), generated(SEED + seed + 60_000))
     return made / distance(*(render(chosen, frames, size, SEED + seed + i) for i in (2, 3)))
+
+
+def measured_with(result: dict) -> str:
+    """A line for a page: whether a result of `benchmarks/`, by its "weights", is about the bundled ones or those before."""
+    ours = result.get("weights") == digest_of(BUNDLED)
+    return "Measured with the bundled weights." if ours else "Measured with earlier weights than the bundled ones."

@@ -62,6 +62,11 @@ def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
         ) from None
 
 
+def digest_of(folder: Path) -> str:
+    """The SHA-256 of a folder's weights, as its config has it."""
+    return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["sha256"]
+
+
 def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     """Read and check a weights folder: (constructor arguments, tensors in float32).
 

@@ -1,5 +1,6 @@
 """The evaluation: its statistics against closed forms and slow loops, and a whole report on a few clips."""
 
+import hashlib
 import json
 import math
 
@@ -8,7 +9,17 @@ import pytest
 import torch
 
 from t2vlearn.errors import UserError
-from t2vlearn.evaluation import EVAL_SPLITS, Accuracy, evaluate, frechet_distance, match, prompts_of, wilson
+from t2vlearn.evaluation import (
+    EVAL_SPLITS,
+    Accuracy,
+    evaluate,
+    frechet_distance,
+    match,
+    measured_with,
+    prompts_of,
+    wilson,
+)
+from t2vlearn.pipeline import BUNDLED, TextToVideoPipeline
 from t2vlearn.world import Actor, Caption, Scene
 from t2vlearn.world.scenes import is_heldout
 
@@ -18,6 +29,7 @@ def test_wilson_interval_solves_its_quadratic():
     for hits, n in ((0, 10), (3, 10), (990, 1000), (10, 10)):
         for end in wilson(hits, n):
             assert math.isclose((hits / n - end) ** 2, 1.96**2 * end * (1 - end) / n, abs_tol=1e-12)
+    assert all(0 <= end <= 1 for n in range(1, 100) for hits in (0, n) for end in wilson(hits, n))
 
 
 def test_frechet_distance_of_gaussians_with_diagonal_covariance():
@@ -84,3 +96,11 @@ def test_bad_arguments(tiny_pipeline):
         evaluate(tiny_pipeline, samples=1)
     with pytest.raises(UserError, match="unknown split"):
         evaluate(tiny_pipeline, "test", samples=4)
+    with pytest.raises(UserError, match="16 frames, and these weights make 7"):
+        evaluate(TextToVideoPipeline(num_frames=7, dim=16, depth=1, num_heads=2, text_depth=1), samples=4)
+
+
+def test_a_result_says_whose_weights_it_is_about():
+    weights = hashlib.sha256((BUNDLED / "model.safetensors").read_bytes()).hexdigest()
+    assert measured_with({"weights": weights}) == "Measured with the bundled weights."
+    assert "earlier" in measured_with({"weights": weights[::-1]}) and "earlier" in measured_with({})
