@@ -128,16 +128,31 @@ def test_the_questions_to_the_patches_are_about_what_the_renderer_draws_there(pa
             assert (order == -100).all()
 
 
-def test_what_the_questions_teach_stays_and_who_asked_goes(pairs, monkeypatch):
-    torch.manual_seed(0)
-    pipe = TextToVideoPipeline(size=32, dim=16, depth=1, num_heads=2, text_depth=1, width=8, convs=1)
-    before, mean = {name: value.clone() for name, value in pipe.state_dict().items()}, pipe.diffusion.mean
+def test_what_the_questions_teach_stays_and_who_asked_goes(pairs, tiny, monkeypatch):
     monkeypatch.setattr(pairs, "WORDS_ALONE", 1)
     monkeypatch.setattr(pairs, "PARTS", tuple(part._replace(steps=1) for part in pairs.PARTS[::3]))
-    pairs.learn_whose(pipe)
-    after = pipe.state_dict()
-    assert after.keys() == before.keys() and pipe.diffusion.mean == mean
-    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    moved = _moved(tiny, pairs.learn_whose)
     assert any(name.startswith("text_encoder.") for name in moved)
     assert all(name.startswith(("text_encoder.", "visual_encoder.denoiser.")) for name in moved)
-    assert not any(block._forward_hooks for block in pipe.visual_encoder.denoiser.blocks)
+    assert not any(block._forward_hooks for block in tiny.visual_encoder.denoiser.blocks)
+
+
+def test_between_the_key_frames_the_video_generator_alone_learns(pairs, tiny, monkeypatch):
+    monkeypatch.setattr(pairs, "BETWEEN_STEPS", 2)
+    moved = _moved(tiny, pairs.learn_between)
+    assert moved and all(name.startswith("video_generator.denoiser.") for name in moved)
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return TextToVideoPipeline(size=32, dim=16, depth=1, num_heads=2, text_depth=1, width=8, convs=1)
+
+
+def _moved(pipe, learn):
+    """Names of the tensors that `learn` changes; it adds none, and leaves the noise levels as they were."""
+    before, mean = {name: value.clone() for name, value in pipe.state_dict().items()}, pipe.diffusion.mean
+    learn(pipe)
+    after = pipe.state_dict()
+    assert after.keys() == before.keys() and pipe.diffusion.mean == mean
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}

@@ -1,6 +1,6 @@
 """How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
 
-    python benchmarks/recipes/bundled.py train      # 58, 70, 7, 37, 76 minutes of two cores (all but the last two can resume)
+    python benchmarks/recipes/bundled.py train      # five hours of two cores; the first three runs of six can resume
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
     python benchmarks/recipes/bundled.py score      # 1,000 clips of each split (present weights: 400 to 1,000)
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
@@ -26,10 +26,12 @@ from t2vlearn import pipeline as pipelines
 from t2vlearn.evaluation import EVAL_SPLITS, evaluate
 from t2vlearn.judge import Judge, train_judge
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.storage import CONFIG_FILE
+from t2vlearn.storage import digest_of
 from t2vlearn.training import LOG, PRESETS, Progress, train
 
-FIRST, LONG, SHARP, TURNED, RUN = (Path("runs") / name for name in ("first", "bundled", "polished", "turned", "paired"))
+FIRST, LONG, SHARP, TURNED, PAIRED, RUN = (
+    Path("runs") / name for name in ("first", "bundled", "polished", "turned", "paired", "between")
+)
 RESULTS = Path("benchmarks/results")
 MINUTES, LONGER, LAST = 58, 70, 7
 # What the preset was at the time: no single frames and no thinned clips at first, larger steps, and twice the clips in each.
@@ -43,7 +45,8 @@ SECOND = replace(
     FIRST_RECIPE, pipeline=PipelineConfig(tau_mean=2.0), share=(0.0, 0.72, 0.28), muon_lr=(2e-3,) * 3, adamw_lr=(1.4e-3,) * 3,
     mixed_levels=0.25,
 )  # fmt: skip
-# The third sharpens the decoder; the latents stay as they are. `circles` and `pairs` are about key frames and words.
+# The third sharpens the decoder; the latents stay as they are. `circles` and `pairs` are about key frames and words,
+# and at the very end about what lies between key frames.
 THIRD = replace(SECOND, share=(1.0, 0.0, 0.0))
 JUDGE_STEPS, SAMPLES = 2000, 1000
 
@@ -72,7 +75,8 @@ def train_model() -> None:
     run(SECOND, LONG, LONGER, seed=1, weights=FIRST)
     run(THIRD, SHARP, LAST, seed=2, weights=LONG)
     learn(circles.learn_ways, SHARP, TURNED)
-    learn(pairs.learn_whose, TURNED, RUN)
+    learn(pairs.learn_whose, TURNED, PAIRED)
+    learn(pairs.learn_between, PAIRED, RUN)
 
 
 def train_the_judge() -> None:
@@ -99,7 +103,7 @@ def install() -> None:
     """Weights into the package; scores and the thinned logs of the runs into benchmarks/results, where the book reads them."""
     pipe = TextToVideoPipeline.from_pretrained(RUN)
     RESULTS.mkdir(exist_ok=True)
-    weights = json.loads((RUN / CONFIG_FILE).read_text())["sha256"]
+    weights = digest_of(RUN)
     for split in EVAL_SPLITS:
         if (file := RUN / f"score-{split}.json").exists():
             report = json.loads(file.read_text()) | {

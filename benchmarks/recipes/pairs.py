@@ -1,4 +1,4 @@
-"""Whose is what: how the words and the key frames learnt to tell two actors apart.
+"""Whose is what: how the words, the key frames and the video generator learnt to tell two actors apart.
 
 The first actor that is named stands on the left, or above. Still the denoising loss alone teaches nobody in thousands of steps
 which of two colours belongs where (benchmarks/LOG.md): it is a small part of what is to be painted. Two questions beside it,
@@ -9,12 +9,16 @@ asked by layers that are thrown away afterwards, do:
 * of the patches in the key frames' denoiser, behind each block that reads text: "Who stands here, which of the two is it, what
   is it doing?" (`Patches`). Among noise the words alone can tell, so the patch has to ask the right ones.
 
-Single frames of two actors come first, side by side and then in all layouts; then clips among all other scenes, fewer and fewer
-of two actors, or a ball would become a second puppy.
+Single frames of two actors come first, side by side and then in all layouts; then clips among all other scenes, at first fewer
+and fewer of two actors, for a ball became a second puppy; with the words read well, as many as one-actor clips did no harm.
+
+The video generator can see in the key frames who is who. But it had seen two actors in a tenth of its clips, and lost more of
+what real key frames show than everything else together; all that it needs is more of them (`learn_between`).
 
 The weights that came before had positions added to the words. An encoder with turns alone learnt their vectors, from the second
 part's end, in 450 steps; a new run has turns from the start and needs no such thing. The parts were run one by one, with new
-layers for the questions in each; from beginning to end, as it stands here, the recipe has not been run.
+layers for the questions in each; from beginning to end, as it stands here, the recipe has not been run. The video generator
+learnt beside the last one.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from t2vlearn.denoiser import DenoiserBlock, Text, training_loss
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import TrainConfig
+from t2vlearn.stages import TrainConfig, VideoTask
 from t2vlearn.text import TextEncoder
 from t2vlearn.world import ATTRIBUTES, Scene, find_paths, sample_scene, sample_scenes
 from t2vlearn.world.render import HORIZONTAL
@@ -82,6 +86,7 @@ CLIPS = {"images": 0.0, "mixed_levels": 0.3, "muon_lr": (1.3e-3,) * 3, "adamw_lr
 BOTH = CLIPS | {"images": 0.25, "two_actor_share": 0.6}
 AMONG = CLIPS | {"muon_lr": (1.2e-3,) * 3, "adamw_lr": (7e-4,) * 3, "two_actor_share": 0.45}
 LAST = CLIPS | {"muon_lr": (1e-3,) * 3, "adamw_lr": (6e-4,) * 3, "two_actor_share": 0.2}
+AGAIN = CLIPS | {"images": 0.1, "muon_lr": (1.4e-3,) * 3, "adamw_lr": (9e-4,) * 3, "two_actor_share": 0.5}
 WORDS_ALONE = 300  # steps of the text encoder and its reader before all others
 PARTS = (
     Part(500, 31, True, 1.0, 0.0, 0.0, 1.6, 0.1, 0.0, FRAMES),
@@ -91,7 +96,16 @@ PARTS = (
     Part(2200, 34, False, 0.6, 0.12, 0.43, 1.6, 0.01, 0.02, BOTH),
     Part(1900, 35, False, 0.5, 0.18, 0.43, 1.6, 0.005, 0.01, AMONG),
     Part(950, 36, False, 0.5, 0.12, 0.43, 1.6, 0.005, 0.005, LAST),
+    Part(3000, 37, False, 0.5, 0.15, 0.43, 1.6, 0.005, 0.01, AGAIN),  # all but the last once more
 )
+BETWEEN_STEPS, BETWEEN_SEED, BETWEEN_TAU_MEAN = 7000, 41, 1.0
+BETWEEN = {
+    "batch": (64, 16, 8),
+    "mixed_levels": 0.3,
+    "muon_lr": (1.5e-3,) * 3,
+    "adamw_lr": (1e-3,) * 3,
+    "two_actor_share": 0.4,
+}
 
 
 # ---------------------------------------------------------------------- questions to the words
@@ -314,7 +328,25 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         for handle in task.patches.handles:
             handle.remove()
     pipe.diffusion.mean = tau_mean
+    _record(pipe, PARTS[-1].seed, began)
+
+
+def learn_between(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:
+    """The video generator again, with many more clips of two actors. Arguments as of `learn_whose`."""
+    began, tau_mean = time.monotonic(), pipe.diffusion.mean
+    pipe.diffusion.mean = BETWEEN_TAU_MEAN
+    config = TrainConfig(pipeline=pipe.config, **BETWEEN)
+    task = VideoTask(pipe, config, BETWEEN_SEED)
+    run = StageRun(task, config, Accelerator())
+    for step in range(BETWEEN_STEPS):
+        on_step(0, step, run.advance(step / BETWEEN_STEPS))
+    task.load_state_dict(run.ema.module.state_dict())  # the denoiser is the pipeline's
+    pipe.diffusion.mean = tau_mean
+    _record(pipe, BETWEEN_SEED, began)
+
+
+def _record(pipe: TextToVideoPipeline, seed: int, began: float) -> None:
     pipe.info = {
-        "seed": PARTS[-1].seed, "machine": f"{torch.get_num_threads()} CPU threads",
+        "seed": seed, "machine": f"{torch.get_num_threads()} CPU threads",
         "minutes": round((time.monotonic() - began) / 60), "after": lineage(pipe.info),
     }  # fmt: skip
