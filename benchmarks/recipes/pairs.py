@@ -18,7 +18,7 @@ what real key frames show than everything else together; all that it needs is mo
 The weights that came before had positions added to the words. An encoder with turns alone learnt their vectors, from the second
 part's end, in 450 steps; a new run has turns from the start and needs no such thing. The parts were run one by one, with new
 layers for the questions in each; from beginning to end, as it stands here, the recipe has not been run. The video generator
-learnt beside the last one.
+learnt beside the last one, its last thousand steps with the words of a part after that, which was dropped (benchmarks/LOG.md).
 """
 
 from __future__ import annotations
