@@ -24,6 +24,8 @@ RESULT = Path(__file__).parent / "results" / "ablations.json"
 TINY = PRESETS["tiny"]
 VARIANTS: dict[str, TrainConfig] = {
     "default": TINY,
+    "nothing asked": replace(TINY, questions=0.0, words=0.0),
+    "pictures beside the words from the start": replace(TINY, words=0.0),
     "no single frames at first": replace(TINY, images=0.0),
     "video: whole clips from the start": replace(TINY, thinned=0.0),
     "no noise levels of their own": replace(TINY, mixed_levels=0.0),

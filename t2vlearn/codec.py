@@ -1,13 +1,15 @@
 """The frame codec: a small CNN that turns a frame into a latent grid and back.
 
-z = E(x), x_hat = D(z). Two things make z easy to generate (Rombach et al. 2022, "High-Resolution Image Synthesis with
+z = E(x), x_hat = D(z). Three things make z easy to generate (Rombach et al. 2022, "High-Resolution Image Synthesis with
 Latent Diffusion Models", section 3.1, regularise with a KL or VQ term instead):
 
 * unit variance per channel and noise on z while training, so that the decoder forgives a generator's small errors;
 * equivariance: a latent grid that is moved by a part of a cell must decode to the frame moved by as many pixels. Then
   a thing that moves smoothly has latents that move smoothly, and a denoiser has one look to learn in place of one for
   each sub-cell position (Kouzelis et al. 2025, "EQ-VAE", equation 5; Zhou et al. 2025, "Alias-Free Latent Diffusion
-  Models", for shifts). On this world it triples what a denoiser learns in the same time (benchmarks/LOG.md).
+  Models", for shifts). On this world it triples what a denoiser learns in the same time (benchmarks/LOG.md);
+* in a cell it is plain to see what is there, where somebody knows it and asks while the codec learns (`questions`).
+  That triples it again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+#: sigma of the noise on latents while the codec learns, in units of their standard deviation.
+NOISE_LEVEL = 0.3
 
 
 class ResidualConv(nn.Module):
@@ -126,21 +131,24 @@ class FrameCodec(nn.Module):
             return _per_frame(self.decode, latents)
         return self.decoder(latents)
 
-    def loss(self, frames: Tensor, noise: Tensor, shift: Tensor, noise_level: float = 0.3) -> Tensor:
+    def loss(
+        self, latents: Tensor, frames: Tensor, noise: Tensor, shift: Tensor, noise_level: float = NOISE_LEVEL
+    ) -> Tensor:
         """Mean of (1 + 4 s) |D(T E(x) + sigma noise) - T x|, with s the contrast of each pixel's 3 x 3 neighbourhood in T x.
 
         T moves a picture: x by `shift` pixels, its latents by shift / down cells. Edges are few pixels but carry the
         shape: the contrast gives them their weight.
 
         Args:
-            frames: (b, 3, s, s).
+            latents: E(x), (b, c, s/down, s/down).
+            frames: x, (b, 3, s, s).
             noise: standard normal, (b, c, s/down, s/down).
             shift: pixels to the right and down, (b, 2); zero asks for the frame itself.
             noise_level: sigma, in units of the latents' standard deviation.
         """
         # T x and D(T E(x) + sigma noise)
         target = translate(frames, shift)
-        restored = self.decode(translate(self.encode(frames), shift / self.down) + noise_level * noise)
+        restored = self.decode(translate(latents, shift / self.down) + noise_level * noise)
         local_max, local_min = F.max_pool2d(target, 3, 1, 1), -F.max_pool2d(-target, 3, 1, 1)
         contrast = (local_max - local_min).mean(dim=1, keepdim=True)
         # mean of (1 + 4 s) |D(...) - T x|

@@ -213,6 +213,10 @@ class SpaceTimeDenoiser(nn.Module):
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
+    def at(self, times: Tensor) -> Tensor:
+        """What is known of frames at these clip times: (b, f) -> (b, f, d)."""
+        return self.time(sinusoidal(times, self.dim, max_period=100.0, scale=50.0))
+
     def forward(self, x: Tensor, tau: Tensor, times: Tensor, text: Text, known: Tensor | None = None) -> Tensor:
         """Predict for every frame at once.
 
@@ -227,7 +231,7 @@ class SpaceTimeDenoiser(nn.Module):
             The prediction (b, c, f, h, w); what it means is the `DiffusionModel`'s affair.
         """
         p, frames, side = self.patch, x.shape[2], self.grid // self.patch
-        time = self.time(sinusoidal(times, self.dim, max_period=100.0, scale=50.0))  # (b, f, d)
+        time = self.at(times)  # (b, f, d)
         condition = self.level(sinusoidal(tau, self.dim)) + time + self.pooled(text.pooled).unsqueeze(1)  # (b, f, d)
         if known is not None:
             condition = condition + known.unsqueeze(-1).to(condition.dtype) * self.known

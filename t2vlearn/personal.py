@@ -124,7 +124,8 @@ class _Lesson:
         ])  # fmt: skip
         shape = self.latents[0].shape
         noise = torch.randn(n, shape[1], *shape[3:]) * torch.rand(n, 1, 1, 1)
-        return self.pipe.visual_encoder.codec.loss(frames, noise, torch.zeros(n, 2))
+        codec = self.pipe.visual_encoder.codec
+        return codec.loss(codec.encode(frames), frames, noise, torch.zeros(n, 2))
 
     def denoiser_loss(self, name: str, n: int, fraction: float) -> Tensor:
         """The denoising loss on n clips, or on four times as many frames; `fraction` of the steps is done."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from t2vlearn.codec import FrameCodec
-from t2vlearn.world import Scene, render, sample_scene, sample_scenes
+from t2vlearn.questions import Seen
+from t2vlearn.world import Scene, find_paths, render, sample_scene, sample_scenes
 
 if TYPE_CHECKING:
     from t2vlearn.stages import TrainConfig
@@ -70,6 +71,11 @@ class World:
         """Rendered: float32 (n, 3, f, s, s) in [-1, 1]. The clips' numbers are consecutive."""
         c, scenes = self.config.pipeline, [scene for _, scene in clips]
         return render(scenes, c.num_frames, c.size, self.seed, numbers, device, start=clips[0][0])
+
+    def seen(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int]) -> Seen:
+        """What these frames show."""
+        scenes = [scene for _, scene in clips]
+        return Seen(scenes, find_paths(scenes, self.config.pipeline.num_frames, self.seed, numbers, clips[0][0]))
 
     def latents(
         self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int], codec: FrameCodec, device: torch.device

@@ -33,7 +33,7 @@ class StageRun:
     def __init__(self, task: Task, config: TrainConfig, accelerator: Accelerator, accumulate: int = 1):
         self.accelerator, self.config, self.task = accelerator, config, task
         self.parts = 1 if task.stage == "codec" else accumulate
-        matrices, others = split_parameters(task)
+        matrices, others = split_parameters(task, task.for_adamw)
         self.ema = EMA(task, config.ema_decay)
         number = STAGES.index(task.stage)
         self.base_lr = (config.muon_lr[number], config.adamw_lr[number])
@@ -49,7 +49,7 @@ class StageRun:
         """One optimiser step; returns the loss. A gradient with an entry that is not a number changes nothing."""
         for optimiser, lr in zip(self.optimisers, self.base_lr, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = lr * schedule(fraction, self.step)
+                group["lr"] = lr * schedule(fraction, self.step) * self.task.pace(fraction)
         buffers = [buffer.clone() for buffer in self.task.buffers()]  # a bad batch would spoil statistics for ever
         batches = list(self._batches(fraction))
         counts = [self.task.count(batch) for batch in batches]

@@ -8,14 +8,18 @@ Several processes draw the same batch, too; each loads and learns from its own p
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.codec import NOISE_LEVEL
+from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.questions import LOOK, WHAT, WHERE, Questions, listening, what_is_said, what_is_where, where_and_how_large
 from t2vlearn.sources import Source, World
 
 STAGES = ("codec", "key frames", "video")
@@ -35,12 +39,16 @@ class TrainConfig:
         max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
         chinese_share, two_actor_share: shares of the toy world's training clips.
+        words: the first part of the key frames' stage, in which a step has as many captions as in the next part and no
+            picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
             clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
             the same time it makes one and a half times as many steps (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
+        questions: weight of the questions that the toy world can answer (`questions`), beside each stage's loss but the last's;
+            0 asks none. Three times as many captions are followed after the same time (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage, and more rarely in a short run by the clock.
     """
 
@@ -54,17 +62,21 @@ class TrainConfig:
     caption_dropout: float = 0.1
     chinese_share: float = 0.4
     two_actor_share: float = 0.1
+    words: float = 0.0
     images: float = 0.4
     thinned: float = 0.7
     mixed_levels: float = 0.5
+    questions: float = 0.0
     sheet_every: float = 0.2
 
 
 PRESETS = {
-    "tiny": TrainConfig(),  # 32 x 32, two CPU cores, minutes
+    "tiny": TrainConfig(questions=0.1, words=0.1),  # 32 x 32, two CPU cores, minutes
     "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
         pipeline=PipelineConfig(size=64, down=8, latent_channels=16, codec_width=128, dim=256, depth=8, num_heads=8),
         batch=(128, 128, 32),
+        questions=0.1,
+        words=0.1,
     ),
 }
 
@@ -88,18 +100,25 @@ class Task(nn.Module):
 
     stage: str
     part: tuple[int, int] = (0, 1)
+    for_adamw: tuple[str, ...] = ()  # parts of the names of matrices that are not for Muon
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__()
         self.config, self.seed, self.pipe_config = config, seed, pipe.config
         self.source = source or World(replace(config, pipeline=pipe.config), seed)
         self.batch_size = config.batch[STAGES.index(self.stage)]
+        # Only the toy world knows what its clips show.
+        self.world = self.source if config.questions and isinstance(self.source, World) else None
 
-    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
         """This part of the batch of a step; `fraction` of the stage is done."""
         raise NotImplementedError
 
-    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+    def pace(self, fraction: float) -> float:
+        """Factor of the learning rates, beside their schedule, when this part of the stage is done."""
+        return 1.0
+
+    def count(self, batch: tuple[Any, ...]) -> Tensor:
         """How many frames of this part of a batch the loss is the mean of."""
         raise NotImplementedError
 
@@ -130,6 +149,10 @@ class CodecTask(Task):
         super().__init__(pipe, config, seed, source)
         self.codec = pipe.visual_encoder.codec
         self.frozen = not any(parameter.requires_grad for parameter in self.codec.encoder.parameters())
+        if self.frozen:
+            self.world = None
+        if self.world is not None:
+            self.look = Questions(self.pipe_config.latent_channels, LOOK)
 
     def train(self, mode: bool = True) -> CodecTask:
         """As ever, but the statistics of frozen latents stay as they are."""
@@ -137,14 +160,14 @@ class CodecTask(Task):
         self.codec.normalise.train(mode and not self.frozen)
         return self
 
-    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
-        """Two frames of each of batch / 2 clips, the noise for their latents, and how far each is moved."""
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
+        """Two frames of each of batch / 2 clips, the noise for their latents, how far each is moved, and what is asked."""
         rng, c = generator_at(self.seed, "codec", step), self.pipe_config
         n = self.batch_size // 2
         own = self.own(n)
         wanted = sorted(int(i) for i in rng.choice(c.num_frames, 2, replace=False))
-        clips = self.source.frames(self.source.draw(step, n, room=n)[own], wanted, device)
-        frames = clips.transpose(1, 2).flatten(0, 1)  # (2 clips, 3, s, s)
+        drawn = self.source.draw(step, n, room=n)[own]
+        frames = self.source.frames(drawn, wanted, device).transpose(1, 2).flatten(0, 1)  # (2 clips, 3, s, s)
         noise = _normal((2 * n, c.latent_channels, c.size // c.down, c.size // c.down), rng)
         # Half of the frames stay where they are, the others move by up to a latent cell.
         shift = rng.integers(-c.down, c.down + 1, (2 * n, 2)) * (rng.random((2 * n, 1)) < 0.5)
@@ -153,19 +176,30 @@ class CodecTask(Task):
         frames = frames.contiguous(memory_format=torch.channels_last)
         shifts = torch.from_numpy(shift.astype(np.float32))
         both = slice(2 * own.start, 2 * own.stop)
-        return frames, noise[both].to(device), shifts[both].to(device)
+        batch = frames, noise[both].to(device), shifts[both].to(device)
+        if self.world is None:
+            return batch
+        right = what_is_where(self.world.seen(drawn, wanted), c.size // c.down)
+        return *batch, {name: right[name].flatten(0, 1).to(device) for name in LOOK}
 
-    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+    def count(self, batch: tuple[Any, ...]) -> Tensor:
         """All of its frames."""
         return torch.tensor(float(len(batch[0])), device=batch[0].device)
 
-    def forward(self, frames: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
-        """The codec's loss."""
-        return self.codec.loss(frames, noise, shift)
+    def forward(self, frames: Tensor, noise: Tensor, shift: Tensor, right: dict[str, Tensor] | None = None) -> Tensor:
+        """The codec's loss, and what its noisy latents say of the actors in them."""
+        latents = self.codec.encode(frames)
+        loss = self.codec.loss(latents, frames, noise, shift)
+        if right is None:
+            return loss
+        cells = (latents + NOISE_LEVEL * noise).flatten(2).transpose(1, 2)  # (b, n, c)
+        return loss + self.config.questions * self.look(cells, right).mean()
 
 
 class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
+
+    denoiser: SpaceTimeDenoiser
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__(pipe, config, seed, source)
@@ -182,9 +216,18 @@ class _DenoiserTask(Task):
         """Bool (n, f): which of the frames with these numbers are given, where a step works on more than one."""
         raise NotImplementedError
 
+    def pictured(self, fraction: float) -> bool:
+        """Whether captions come with pictures in this part of the stage."""
+        return True
+
     @torch.no_grad()
-    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Tensor, ...]:
-        """Latents (b, c, f, h, w), token ids and mask (b, l), given frames and noise levels (b, f), noise, times (b, f)."""
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
+        """Latents (p, c, f, h, w), token ids and mask (b, l), given frames (b, f), noise levels, noise, times (p, f).
+
+        All captions have a picture, p = b, or none, p = 0.
+        Where questions are asked, their right answers come last, as dictionaries: `what_is_where` for the patches,
+        `where_and_how_large` for all key frames of each caption, `what_is_said` for the captions.
+        """
         rng, c = generator_at(self.seed, self.stage, step), self.pipe_config
         numbers = self.frame_numbers(rng, fraction)
         single = len(numbers) == 1
@@ -194,7 +237,8 @@ class _DenoiserTask(Task):
         captions = [
             "" if rng.random() < self.config.caption_dropout else self.source.caption(clip, rng) for clip in clips
         ]
-        latents = self.source.latents(clips[own], numbers, self.codec[0], device)
+        drawn = own if self.pictured(fraction) else slice(0, 0)
+        latents = self._latents(clips[drawn], numbers, device)
         ids, mask = self.tokenize(captions[own])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
@@ -203,17 +247,27 @@ class _DenoiserTask(Task):
         known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n, numbers)
         noise = _normal((n, *latents.shape[1:]), rng)
         times = torch.tensor(numbers, device=device) / (c.num_frames - 1)
-        return (
-            latents,
-            ids,
-            mask,
-            known[own].to(device),
-            tau[own],
-            noise[own].to(device),
-            times.expand(len(latents), -1),
+        batch = (
+            latents, ids, mask, known[own].to(device),
+            tau[drawn], noise[drawn].to(device), times.expand(len(latents), -1),
+        )  # fmt: skip
+        if self.world is None:
+            return batch
+        told, side = self.world.seen(clips[own], self.keyframes), c.size // c.down // self.denoiser.patch
+        rights = (
+            what_is_where(self.world.seen(clips[drawn], numbers), side) if len(latents) else {},
+            where_and_how_large(told),
+            what_is_said(told.scenes, captions[own]),
         )
+        return *batch, *({name: value.to(device) for name, value in right.items()} for right in rights)
 
-    def count(self, batch: tuple[Tensor, ...]) -> Tensor:
+    def _latents(self, clips: list[Any], numbers: list[int], device: torch.device) -> Tensor:
+        if clips:
+            return self.source.latents(clips, numbers, self.codec[0], device)
+        c = self.pipe_config
+        return torch.empty(0, c.latent_channels, len(numbers), c.size // c.down, c.size // c.down, device=device)
+
+    def count(self, batch: tuple[Any, ...]) -> Tensor:
         """The frames that are not given."""
         return (~batch[3]).sum().float()
 
@@ -226,10 +280,27 @@ class KeyframeTask(_DenoiserTask):
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__(pipe, config, seed, source)
         self.text_encoder, self.denoiser = pipe.text_encoder, pipe.visual_encoder.denoiser
+        self.reading = [block for block in self.denoiser.blocks if block.cross_attention is not None]
+        if self.world is not None:
+            dim = self.pipe_config.dim
+            self.what = nn.ModuleList(Questions(dim, WHAT) for _ in self.reading)
+            self.where, self.said = Questions(dim, WHERE), Questions(dim, WHAT)
+            # AdamW teaches the words in half as many steps (benchmarks/LOG.md).
+            self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
+        self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
         """One of the key frames at first, then all of them."""
-        return [int(rng.choice(self.keyframes))] if fraction < self.config.images else self.keyframes
+        single = fraction < self.config.images or not self.pictured(fraction)
+        return [int(rng.choice(self.keyframes))] if single else self.keyframes
+
+    def pictured(self, fraction: float) -> bool:
+        """Not while the words learn alone."""
+        return self.world is None or fraction >= self.config.words
+
+    def pace(self, fraction: float) -> float:
+        """Words bear larger steps than pictures."""
+        return 1.0 if self.pictured(fraction) else 1.5
 
     def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
         """One clip in eight has its first key frame given, one in eight a random part of them."""
@@ -238,12 +309,29 @@ class KeyframeTask(_DenoiserTask):
         known[:, 0] |= torch.from_numpy((draw >= 0.125) & (draw < 0.25))
         return known & ~known.all(1, keepdim=True)
 
-    def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
-        """The denoising loss."""
+    def plan(self, pooled: Tensor) -> Tensor:
+        """silu(W_1 code(t) + W_2 pooled): what is told of each key frame beside its noise level, (b, d) -> (b, k, d)."""
+        times = self.plan_times.expand(len(pooled), -1)
+        return F.silu(self.denoiser.at(times) + self.denoiser.pooled(pooled).unsqueeze(1))
+
+    def forward(self, latents, ids, mask, known, tau, noise, times, *rights: dict[str, Tensor]) -> Tensor:
+        """The denoising loss, and that of the questions: a mean over the frames that are not given, too."""
         tokens, pooled = self.text_encoder(ids, mask)
-        return training_loss(
-            self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
-        )
+        if not rights:
+            return self._denoising(latents, times, Text(tokens, mask, pooled), known, tau, noise)
+        what, where, said = rights
+        told = self.where(self.plan(pooled).unsqueeze(2), where).mean(1) + self.said(pooled.unsqueeze(1), said)  # (b,)
+        questions = _mean(told.unsqueeze(1).expand_as(known), ~known)
+        if not len(latents):
+            return self.config.questions * questions
+        with listening(self.reading) as heard:
+            loss = self._denoising(latents, times, Text(tokens, mask, pooled), known, tau, noise)
+        shown = [question(F.layer_norm(x, x.shape[-1:]), what) for question, x in zip(self.what, heard, strict=True)]
+        questions = questions + _mean(torch.stack(shown).mean(0), ~known)
+        return loss + self.config.questions * questions
+
+    def _denoising(self, latents, times, text, known, tau, noise) -> Tensor:
+        return training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
 
 
 class VideoTask(_DenoiserTask):
@@ -253,6 +341,7 @@ class VideoTask(_DenoiserTask):
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__(pipe, config, seed, source)
+        self.world = None
         self.text_encoder = [pipe.text_encoder]
         self.denoiser = pipe.video_generator.denoiser
 
@@ -287,6 +376,12 @@ class VideoTask(_DenoiserTask):
 
 
 TASKS: dict[str, type] = {"codec": CodecTask, "key frames": KeyframeTask, "video": VideoTask}
+
+
+def _mean(x: Tensor, where: Tensor) -> Tensor:
+    """The mean of x where that is true; both of one shape."""
+    weight = where.to(x.dtype)
+    return (x * weight).sum() / weight.sum()
 
 
 def _normal(shape, rng: np.random.Generator) -> Tensor:

@@ -14,12 +14,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from t2vlearn import checkpoint, media, own_clips, run_folder
 from t2vlearn.errors import UserError, memory_advice
@@ -102,7 +102,9 @@ def train(
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
     # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
     precision = "bf16" if torch.cuda.is_available() else "no"
-    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out)
+    # Without pictures the denoiser gets no gradient; several processes would wait for it.
+    waits = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out, kwargs_handlers=[waits])
     smaller = f"take each batch in more parts than {accumulate} (--accumulate), or choose a smaller preset"
     with run_folder.held(out, accelerator), memory_advice(smaller):
         log = RunLog(out, accelerator, progress)
@@ -134,6 +136,8 @@ class _Run:
     def __init__(
         self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
     ):
+        if weights:  # questions are for beginners: whoever asks is new, and would move words that the denoisers can read
+            config = replace(config, questions=0.0, words=0.0)
         self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
         self.config, self.out, self.seed = config, out, seed
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes

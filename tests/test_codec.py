@@ -116,7 +116,7 @@ def test_the_loss_weighs_each_pixel_by_the_contrast_around_it():
                 around = padded[b, :, i : i + 3, j : j + 3]
                 contrast = np.mean(around.max((1, 2)) - around.min((1, 2)))
                 total += (1 + 4 * contrast) * np.abs(restored[b, :, i, j] - x_moved[b, :, i, j].numpy()).sum()
-    loss = codec.loss(x, noise, torch.tensor([[0.0, 0.0], [3.0, 0.0]]), noise_level=0.5)
+    loss = codec.loss(codec.encode(x), x, noise, torch.tensor([[0.0, 0.0], [3.0, 0.0]]), noise_level=0.5)
     assert loss.item() == pytest.approx(total / x.numel(), rel=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_it_learns_one_batch():
     optimiser = torch.optim.AdamW(codec.parameters(), lr=4e-3)
     losses = []
     for _ in range(60):
-        loss = codec.loss(batch, torch.randn(8, 8, 8, 8), torch.zeros(8, 2))
+        loss = codec.loss(codec.encode(batch), batch, torch.randn(8, 8, 8, 8), torch.zeros(8, 2))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

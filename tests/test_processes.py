@@ -63,7 +63,9 @@ def test_the_parts_of_a_batch_make_the_whole(stage, source, clips):
     if source == "own videos" and stage != "codec":  # an epoch is one batch here: no clip is in two parts
         assert len(torch.cat([part[0] for part in parts]).flatten(1).unique(dim=0)) == 5
     for i, values in enumerate(zip(*parts)):
-        if values[0].dtype != torch.long and i != 2:  # ids and masks are padded to the longest caption of a part
+        if isinstance(values[0], dict):
+            assert all(torch.equal(torch.cat([v[name] for v in values]), right) for name, right in batch[i].items())
+        elif values[0].dtype != torch.long and i != 2:  # ids and masks are padded to the longest caption of a part
             torch.testing.assert_close(torch.cat(values), batch[i], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(sum(n * x for n, x in zip(counts, losses)) / sum(counts), loss, atol=1e-6, rtol=1e-5)
 

@@ -35,12 +35,12 @@ def test_a_step_that_is_not_a_number_changes_nothing(stage, poison):
     poison(TASKS[stage], at=3)
     run = run_of(stage)
     for _ in range(3):
-        assert math.isfinite(run.advance(0.0))
+        assert math.isfinite(run.advance(0.5))
     before = {name: value.clone() for name, value in run.tensors().items()}
-    assert math.isnan(run.advance(0.0)) and (run.step, run.skipped, run.skipped_in_a_row) == (4, 1, 1)
+    assert math.isnan(run.advance(0.5)) and (run.step, run.skipped, run.skipped_in_a_row) == (4, 1, 1)
     after = run.tensors()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
-    assert math.isfinite(run.advance(0.0)) and (run.step, run.skipped, run.skipped_in_a_row) == (5, 1, 0)
+    assert math.isfinite(run.advance(0.5)) and (run.step, run.skipped, run.skipped_in_a_row) == (5, 1, 0)
     assert any(not torch.equal(before[name], value) for name, value in run.tensors().items())
 
 

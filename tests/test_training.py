@@ -75,6 +75,14 @@ def test_a_run_can_go_on_from_weights_and_leave_stages_out(straight, tmp_path):
     assert pipe.info["after"] == f"steps {STEPS}, seed 0" and pipe.info["steps"] == 4
 
 
+def test_given_weights_are_asked_nothing(straight, tmp_path):
+    """With new listeners and nobody to understand them, words would move that the denoisers can read."""
+    for name, config in (("asking", MICRO), ("silent", replace(MICRO, questions=0.0, words=0.0))):
+        train(config, tmp_path / name, steps=4, seed=1, weights=straight[0])
+    asking, silent = (load_file(tmp_path / name / "model.safetensors") for name in ("asking", "silent"))
+    assert MICRO.questions and all(torch.equal(asking[name], silent[name]) for name in silent)
+
+
 def test_of_given_weights_only_the_codecs_decoder_goes_on(straight, tmp_path):
     """The denoisers know the encoder's latents: neither its weights nor their statistics may move. It resumes exactly, too."""
     before = TextToVideoPipeline.from_pretrained(straight[0]).state_dict()

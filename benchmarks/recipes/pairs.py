@@ -7,7 +7,7 @@ asked by layers that are thrown away afterwards, do:
 * of the words: "What are the colour, size and action of the star?", "What is the first one?", "Is the star the first?" Whoever
   asks gets one look at the words' vectors (`Reader`), so the answers must be in them.
 * of the patches in the key frames' denoiser, behind each block that reads text: "Who stands here, which of the two is it, what
-  is it doing?" (`Patches`). Among noise the words alone can tell, so the patch has to ask the right ones.
+  is it doing?" (`t2vlearn.questions`). Among noise the words alone can tell, so the patch has to ask the right ones.
 
 Single frames of two actors come first, side by side and then in all layouts; then clips among all other scenes, at first fewer
 and fewer of two actors, for a ball became a second puppy; with the words read well, as many as one-actor clips did no harm.
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,19 +34,19 @@ from accelerate import Accelerator
 from circles import Circles, Started
 from torch import Tensor, nn
 
-from t2vlearn.denoiser import DenoiserBlock, Text, training_loss
+from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.questions import NOT_ASKED, Questions, listening, what_is_where
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import TrainConfig, VideoTask
 from t2vlearn.text import TextEncoder
-from t2vlearn.world import ATTRIBUTES, Scene, find_paths, sample_scene, sample_scenes
+from t2vlearn.world import ATTRIBUTES, Scene, sample_scene, sample_scenes
 from t2vlearn.world.render import HORIZONTAL
 from t2vlearn.world.scenes import SECOND, SUBJECTS
 
 #: What is asked, and how many answers there are; "order": the first or the second that is named.
 ANSWERS = {name: len(ATTRIBUTES[name]) for name in ("subject", "colour", "size", "action")} | {"order": 2}
-NOT_ASKED = -100  # what cross_entropy leaves out
 QUESTIONS, CHINESE, SEED = 48, 0.4, 3_000_000  # captions asked about in a step
 
 
@@ -131,7 +131,7 @@ class Reader(nn.Module):
         return {name: layer(read) for name, layer in self.answers.items()}
 
 
-class Questions(NamedTuple):
+class Asked(NamedTuple):
     """Captions of two actors as ids and mask (b, l); queries (b, n) and right answers (b, n)."""
 
     ids: Tensor
@@ -140,7 +140,7 @@ class Questions(NamedTuple):
     right: dict[str, Tensor]
 
 
-def questions(encoder: TextEncoder, n: int, seed: int, step: int, by_order: bool = True) -> Questions:
+def questions(encoder: TextEncoder, n: int, seed: int, step: int, by_order: bool = True) -> Asked:
     """Captions number `step n` on, each asked about both actors, by subject and `by_order`, for what it names."""
     scenes, rng = sample_scenes(n, "two_actors", SEED + seed, step * n), np.random.default_rng((seed, step))
     captions = [s.caption("zh" if rng.random() < CHINESE else "en", seed=int(rng.integers(2**31))) for s in scenes]
@@ -156,10 +156,10 @@ def questions(encoder: TextEncoder, n: int, seed: int, step: int, by_order: bool
                 right[name][i, j::2] = ATTRIBUTES[name].index(getattr(actor, name))
             if by_order:
                 right["order"][i, j::2] = j
-    return Questions(*encoder.tokenize(captions), torch.tensor(queries), right)
+    return Asked(*encoder.tokenize(captions), torch.tensor(queries), right)
 
 
-def words_loss(reader: Reader, tokens: Tensor, asked: Questions) -> Tensor:
+def words_loss(reader: Reader, tokens: Tensor, asked: Asked) -> Tensor:
     """Cross-entropy of all answers, added up."""
     logits = reader(tokens, asked.mask, asked.asked)
     return torch.stack(
@@ -169,63 +169,6 @@ def words_loss(reader: Reader, tokens: Tensor, asked: Questions) -> Tensor:
 
 def _entropy(logits: Tensor, right: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, -2), right.flatten(), ignore_index=NOT_ASKED)
-
-
-# ---------------------------------------------------------------------- questions to the patches
-
-
-class Patches(nn.Module):
-    """A linear layer for each answer behind each of `blocks`, which it listens to.
-
-    Args:
-        blocks: of the denoiser.
-        dim: width of their tokens.
-    """
-
-    def __init__(self, blocks: list[DenoiserBlock], dim: int):
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in blocks)
-        self.answers = nn.ModuleList(nn.ModuleDict({k: nn.Linear(dim, n) for k, n in ANSWERS.items()}) for _ in blocks)
-        self.heard: list[Tensor] = []
-        self.handles = [block.register_forward_hook(self._hear) for block in blocks]
-
-    def _hear(self, block: nn.Module, inputs: Any, tokens: Tensor) -> None:
-        if torch.is_grad_enabled():
-            self.heard.append(tokens)
-
-    def loss(self, right: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy of the answers (b, f, n) about what was heard last, added up; the mean over the blocks."""
-        losses = []
-        for norm, layers, tokens in zip(self.norms, self.answers, self.heard, strict=True):
-            x = norm(tokens)
-            losses += [_entropy(layer(x), right[name]) for name, layer in layers.items() if (right[name] >= 0).any()]
-        self.heard.clear()
-        return torch.stack(losses).sum() / len(self.norms)
-
-
-def who_is_where(scenes: list[Scene], paths: list, side: int) -> dict[str, Tensor]:
-    """The right answers (b, f, side^2) for patches near an actor's middle; without one, or with two, they are not asked."""
-    frames, centres = len(paths[0][0].x), (torch.arange(side) + 0.5) / side
-    right = {name: torch.full((len(scenes), frames, side, side), NOT_ASKED) for name in ANSWERS}
-    for i, (scene, found) in enumerate(zip(scenes, paths, strict=True)):
-        distance = torch.stack(
-            [
-                torch.hypot(centres - p.x[:, None, None], centres[:, None] - p.y[:, None, None])
-                / p.size[:, None, None].clamp(min=0.13)
-                for p in found
-            ]
-        )  # (actors, f, side, side), in half heights
-        nearest = distance.argmin(0)
-        here = distance.amin(0) < 1
-        if len(found) == 2:
-            here &= distance.amax(0) > 1.2
-        for j, actor in enumerate(scene.actors):
-            for name in ANSWERS:
-                if name != "order":
-                    right[name][i][here & (nearest == j)] = ATTRIBUTES[name].index(getattr(actor, name))
-                elif len(found) == 2:
-                    right[name][i][here & (nearest == j)] = j
-    return {name: value.flatten(2) for name, value in right.items()}
 
 
 # ---------------------------------------------------------------------- training
@@ -270,18 +213,25 @@ class Whose(Started):
 
     part_now: Part
     reader: Reader
-    patches: Patches
+    patches: nn.ModuleList  # `Questions` behind each of the blocks that read text
     asked = 0
 
     def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
         """The denoising loss and the questions'."""
         tokens, pooled = self.text_encoder(ids, mask)
         text = Text(tokens, mask, pooled)
-        loss = training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
+        with listening(self.reading) as heard:
+            loss = training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
         clips, numbers = self.source.last
-        scenes = [scene for _, scene in clips]
-        paths = find_paths(scenes, self.pipe_config.num_frames, self.source.seed, numbers, clips[0][0])
-        patches = self.patches.loss(who_is_where(scenes, paths, self.denoiser.grid // self.denoiser.patch))
+        right = what_is_where(self.source.seen(clips, numbers), self.denoiser.grid // self.denoiser.patch)
+        lone = torch.tensor([len(scene.actors) == 1 for _, scene in clips])
+        right["order"] = right["actor"].masked_fill(lone.view(-1, 1, 1), NOT_ASKED)
+        patches = torch.stack(
+            [
+                question(F.layer_norm(x, x.shape[-1:]), right).mean()
+                for question, x in zip(self.patches, heard, strict=True)
+            ]
+        ).mean()
         asked = questions(self.text_encoder, QUESTIONS, self.part_now.seed, self.asked)
         self.asked += 1
         words = words_loss(self.reader, self.text_encoder(asked.ids, asked.mask)[0], asked)
@@ -319,14 +269,11 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         source.apart, source.named = part.apart, part.named
         task = Whose(pipe, config, part.seed, source)
         task.given, task.part_now, task.reader = part.given, part, reader
-        reading = [block for block in task.denoiser.blocks if block.cross_attention is not None]
-        task.patches = Patches(reading, pipe.config.dim)
+        task.patches = nn.ModuleList(Questions(pipe.config.dim, ANSWERS) for _ in task.reading)
         run = StageRun(task, config, Accelerator())
         for step in range(part.steps):
             on_step(number, step, run.advance(step / part.steps))
         task.load_state_dict(run.ema.module.state_dict())  # the modules are the pipeline's
-        for handle in task.patches.handles:
-            handle.remove()
     pipe.diffusion.mean = tau_mean
     _record(pipe, PARTS[-1].seed, began)
 
