@@ -92,7 +92,8 @@ def what_is_said(scenes: Sequence[Scene], captions: Sequence[str]) -> dict[str, 
 class Questions(nn.Module):
     """One linear layer an answer, the same for every cell, patch, frame or caption.
 
-    All start at zero: a run that goes on from the end of a stage has the same ones as one that was never stopped.
+    They always start from the same numbers, as a run that goes on from the end of a stage must. (Starting at zero, they are
+    learnt from so much later that the subjects of a ten-minute run suffer: benchmarks/LOG.md.)
 
     Args:
         dim: width of what is asked.
@@ -101,9 +102,9 @@ class Questions(nn.Module):
 
     def __init__(self, dim: int, answers: dict[str, int]):
         super().__init__()
-        self.heads = nn.ModuleDict({name: nn.Linear(dim, n) for name, n in answers.items()})
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.heads = nn.ModuleDict({name: nn.Linear(dim, n) for name, n in answers.items()})
 
     def forward(self, x: Tensor, right: dict[str, Tensor]) -> Tensor:
         """x (..., n, d), right answers (..., n) -> cross-entropy (...), the mean over what is asked, summed over answers."""

@@ -136,7 +136,9 @@ class _Run:
     def __init__(
         self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
     ):
-        if weights:  # questions are for beginners: whoever asks is new, and would move words that the denoisers can read
+        if (
+            weights
+        ):  # questions are for beginners: whoever asks is new, and would move words that the denoisers can read
             config = replace(config, questions=0.0, words=0.0)
         self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
         self.config, self.out, self.seed = config, out, seed

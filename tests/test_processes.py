@@ -125,7 +125,8 @@ def test_several_processes_train_as_one_does_and_one_goes_on(in_processes, alone
         processes.run(in_processes.train_until, number, config, tmp_path / "two", 10, STOP, accumulate, data)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert [row[:2] for row in one] == [row[:2] for row in two] and len(one) == 9
-    assert [row[2] for row in one] == pytest.approx([row[2] for row in two], rel=1e-5, abs=1e-5)
+    # The codec's first bias, which moves by rounding (below), reaches the latents while their running mean lags behind.
+    assert [row[2] for row in one] == pytest.approx([row[2] for row in two], rel=1e-5, abs=1e-4)
     one, two = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name in one:
