@@ -17,7 +17,7 @@ from quality_over_time import judged
 from rich.progress import Progress as Bars
 
 from t2vlearn import TextToVideoPipeline
-from t2vlearn.stages import PRESETS, TrainConfig
+from t2vlearn.recipe import PRESETS, TrainConfig
 from t2vlearn.training import train
 
 RESULT = Path(__file__).parent / "results" / "ablations.json"

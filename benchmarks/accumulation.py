@@ -23,8 +23,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.recipe import PRESETS, STAGES
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.stages import TASKS
 
 RESULT = Path(__file__).parent / "results" / "accumulation.json"
 CPU = torch.device("cpu")

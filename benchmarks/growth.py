@@ -20,7 +20,7 @@ from torch import Tensor
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.costs import kept_bytes
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
-from t2vlearn.stages import PRESETS
+from t2vlearn.recipe import PRESETS
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
 FACTORS = (0.5, 1, 2, 4)

@@ -18,7 +18,8 @@ import torch
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.costs import count_flops
 from t2vlearn.optim import Muon, split_parameters
-from t2vlearn.stages import PRESETS, TASKS
+from t2vlearn.recipe import PRESETS
+from t2vlearn.stages import TASKS
 
 RESULT = Path(__file__).parent / "results" / "limit.json"
 SIDE = 2048

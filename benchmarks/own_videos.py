@@ -33,7 +33,8 @@ from t2vlearn.decoding import read_clip
 from t2vlearn.folder import find_videos
 from t2vlearn.own_clips import OwnClips
 from t2vlearn.pipeline import to_uint8
-from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.recipe import PRESETS, STAGES
+from t2vlearn.stages import TASKS
 from t2vlearn.training import train
 from t2vlearn.world import render, sample_scenes
 

@@ -36,8 +36,9 @@ from t2vlearn.diffusion import RectifiedFlow
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
 from t2vlearn.optim import EMA
 from t2vlearn.pipeline import to_uint8
+from t2vlearn.recipe import PRESETS, STAGES
 from t2vlearn.stage_run import StageRun, schedule
-from t2vlearn.stages import PRESETS, STAGES, TASKS, generator_at
+from t2vlearn.stages import TASKS, generator_at
 from t2vlearn.text import TextEncoder
 from t2vlearn.world import render, sample_scenes
 

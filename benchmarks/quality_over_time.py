@@ -22,7 +22,7 @@ from torch import Tensor
 from t2vlearn import Judge, TextToVideoPipeline
 from t2vlearn.evaluation import SEED, Accuracy, frechet_distance, prompts_of
 from t2vlearn.pipeline import to_tensor
-from t2vlearn.stages import PRESETS
+from t2vlearn.recipe import PRESETS
 from t2vlearn.training import train
 from t2vlearn.world import render
 

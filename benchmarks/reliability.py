@@ -31,8 +31,8 @@ from safetensors.torch import load_file
 
 from t2vlearn import checkpoint
 from t2vlearn.pipeline import PipelineConfig
+from t2vlearn.recipe import PRESETS
 from t2vlearn.run_log import LOG, Progress
-from t2vlearn.stages import PRESETS
 from t2vlearn.storage import WORKSHOP
 from t2vlearn.training import Interrupted, train
 

@@ -105,8 +105,9 @@ class FrameCodec(nn.Module):
         )
         # Zero mean and unit variance without learned scale: the running statistics are the latent statistics.
         self.normalise = Normalise(latent_channels, affine=False, momentum=0.01)
-        # It takes these two out again. They have nothing to learn, but rounding errors would move them.
-        for bias in (self.encoder[2].conv_out.bias, self.encoder[3].bias):
+        # It takes these out again, the first one until the block behind it has left zero. They have nothing to learn, or
+        # nothing that the block's own biases cannot, but rounding errors would move them.
+        for bias in (self.encoder[1].bias, self.encoder[2].conv_out.bias, self.encoder[3].bias):
             bias.requires_grad_(False)
         layers: list[nn.Module] = [
             nn.Conv2d(latent_channels, width, 3, padding=1),

@@ -117,6 +117,24 @@ class Questions(nn.Module):
         return total
 
 
+class PatchQuestions(nn.ModuleList):
+    """`Questions` behind each of some blocks.
+
+    Args:
+        dim: width of the blocks' tokens.
+        answers: name -> number of possible answers.
+        blocks: how many.
+    """
+
+    def __init__(self, dim: int, answers: dict[str, int], blocks: int):
+        super().__init__(Questions(dim, answers) for _ in range(blocks))
+
+    def forward(self, heard: Sequence[Tensor], right: dict[str, Tensor]) -> Tensor:
+        """What each block returns, (b, f, n, d), and right answers (b, f, n) -> cross-entropy (b, f), the blocks' mean."""
+        lost = [ask(F.layer_norm(x, x.shape[-1:]), right) for ask, x in zip(self, heard, strict=True)]
+        return torch.stack(lost).mean(0)
+
+
 @contextmanager
 def listening(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """A list that fills with what these blocks return, in the order in which they run."""

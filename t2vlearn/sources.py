@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,10 +11,8 @@ from torch import Tensor
 
 from t2vlearn.codec import FrameCodec
 from t2vlearn.questions import Seen
+from t2vlearn.recipe import TrainConfig
 from t2vlearn.world import Scene, find_paths, render, sample_scene, sample_scenes
-
-if TYPE_CHECKING:
-    from t2vlearn.stages import TrainConfig
 
 
 class Source(Protocol):

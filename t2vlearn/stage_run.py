@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from t2vlearn.optim import EMA, Muon, split_parameters
-from t2vlearn.stages import STAGES, Task, TrainConfig
+from t2vlearn.recipe import STAGES, TrainConfig
+from t2vlearn.stages import Task
 
 
 def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
@@ -55,14 +56,19 @@ class StageRun:
         counts = [self.task.count(batch) for batch in batches]
         total = self.accelerator.reduce(torch.stack(counts).sum(), "mean")
         losses = torch.zeros((), device=self.accelerator.device)
+        # Where some layers get no gradient, the wrapper that adds up the processes' gradients would wait for theirs.
+        module = self.module if self.task.pictured(fraction) else self.task
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
             # The processes add up their gradients once a step.
             with self.accelerator.no_sync(self.module) if number < self.parts else nullcontext():
                 with self.accelerator.autocast():
-                    loss = self.module(*batch)
+                    loss = module(*batch)
                 loss = loss * (count / total)
                 self.accelerator.backward(loss)
                 losses += loss.detach()
+        if module is not self.module:
+            for p in self.task.parameters():
+                p.grad = None if p.grad is None else self.accelerator.reduce(p.grad, "mean")
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         fine = math.isfinite(float(norm))  # one bad entry makes the whole length infinite or NaN
         for optimiser in self.optimisers:

@@ -7,7 +7,7 @@ Several processes draw the same batch, too; each loads and learns from its own p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,67 +18,20 @@ from torch import Tensor, nn
 from t2vlearn.codec import NOISE_LEVEL
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
 from t2vlearn.errors import UserError
-from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.questions import LOOK, WHAT, WHERE, Questions, listening, what_is_said, what_is_where, where_and_how_large
+from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.questions import (
+    LOOK,
+    WHAT,
+    WHERE,
+    PatchQuestions,
+    Questions,
+    listening,
+    what_is_said,
+    what_is_where,
+    where_and_how_large,
+)
+from t2vlearn.recipe import STAGES, TrainConfig
 from t2vlearn.sources import Source, World
-
-STAGES = ("codec", "key frames", "video")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A recipe: the model, and how its three stages are trained.
-
-    Attributes:
-        pipeline: the networks' sizes.
-        batch: clips a step in each stage (frames in the codec's), over all processes.
-        share: each stage's part of the time, or of the steps; zero leaves it out.
-        muon_lr: learning rate of the hidden matrices in each stage.
-        adamw_lr: learning rate of everything else in each stage.
-        ema_decay: d of the running average (`EMA`).
-        max_grad_norm: gradients are scaled down to this length.
-        caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
-        chinese_share, two_actor_share: shares of the toy world's training clips.
-        words: the first part of the key frames' stage, in which a step has as many captions as in the next part and no
-            picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
-        images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
-            clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
-        thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
-            the same time it makes one and a half times as many steps (benchmarks/LOG.md).
-        mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
-            evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
-        questions: weight of the questions that the toy world can answer (`questions`), beside each stage's loss but the last's;
-            0 asks none. Three times as many captions are followed after the same time (benchmarks/LOG.md).
-        sheet_every: a sample sheet is written after each such part of a stage, and more rarely in a short run by the clock.
-    """
-
-    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    batch: tuple[int, int, int] = (64, 16, 4)
-    share: tuple[float, float, float] = (0.13, 0.63, 0.24)
-    muon_lr: tuple[float, float, float] = (3e-3, 1.2e-3, 3e-3)
-    adamw_lr: tuple[float, float, float] = (2e-3, 1e-3, 2e-3)
-    ema_decay: float = 0.999
-    max_grad_norm: float = 1.0
-    caption_dropout: float = 0.1
-    chinese_share: float = 0.4
-    two_actor_share: float = 0.1
-    words: float = 0.0
-    images: float = 0.4
-    thinned: float = 0.7
-    mixed_levels: float = 0.5
-    questions: float = 0.0
-    sheet_every: float = 0.2
-
-
-PRESETS = {
-    "tiny": TrainConfig(questions=0.1, words=0.1),  # 32 x 32, two CPU cores, minutes
-    "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
-        pipeline=PipelineConfig(size=64, down=8, latent_channels=16, codec_width=128, dim=256, depth=8, num_heads=8),
-        batch=(128, 128, 32),
-        questions=0.1,
-        words=0.1,
-    ),
-}
 
 
 def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
@@ -113,6 +66,10 @@ class Task(nn.Module):
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
         """This part of the batch of a step; `fraction` of the stage is done."""
         raise NotImplementedError
+
+    def pictured(self, fraction: float) -> bool:
+        """Whether a step sees pictures when this part of the stage is done; without any, only some of the layers learn."""
+        return True
 
     def pace(self, fraction: float) -> float:
         """Factor of the learning rates, beside their schedule, when this part of the stage is done."""
@@ -218,10 +175,6 @@ class _DenoiserTask(Task):
         """Bool (n, f): which of the frames with these numbers are given, where a step works on more than one."""
         raise NotImplementedError
 
-    def pictured(self, fraction: float) -> bool:
-        """Whether captions come with pictures in this part of the stage."""
-        return True
-
     @torch.no_grad()
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
         """Latents (p, c, f, h, w), token ids and mask (b, l), given frames (b, f), noise levels, noise, times (p, f).
@@ -269,6 +222,9 @@ class _DenoiserTask(Task):
         c = self.pipe_config
         return torch.empty(0, c.latent_channels, len(numbers), c.size // c.down, c.size // c.down, device=device)
 
+    def _denoising(self, latents, times, text, known, tau, noise) -> Tensor:
+        return training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
+
     def count(self, batch: tuple[Any, ...]) -> Tensor:
         """The frames that are not given."""
         return (~batch[3]).sum().float()
@@ -285,8 +241,8 @@ class KeyframeTask(_DenoiserTask):
         self.reading = [block for block in self.denoiser.blocks if block.cross_attention is not None]
         if self.world is not None:
             dim = self.pipe_config.dim
-            self.what = nn.ModuleList(Questions(dim, WHAT) for _ in self.reading)
-            self.where, self.said = Questions(dim, WHERE), Questions(dim, WHAT)
+            self.said, self.where = Questions(dim, WHAT), Questions(dim, WHERE)
+            self.what = PatchQuestions(dim, WHAT, len(self.reading))
             # AdamW teaches the words in half as many steps (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
         self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
@@ -322,18 +278,13 @@ class KeyframeTask(_DenoiserTask):
         if not rights:
             return self._denoising(latents, times, Text(tokens, mask, pooled), known, tau, noise)
         what, where, said = rights
-        told = self.where(self.plan(pooled).unsqueeze(2), where).mean(1) + self.said(pooled.unsqueeze(1), said)  # (b,)
-        questions = _mean(told.unsqueeze(1).expand_as(known), ~known)
+        told = self.said(pooled.unsqueeze(1), said) + self.where(self.plan(pooled).unsqueeze(2), where).mean(1)  # (b,)
+        lost = _mean(told.unsqueeze(1).expand_as(known), ~known)
         if not len(latents):
-            return self.config.questions * questions
+            return self.config.questions * lost
         with listening(self.reading) as heard:
             loss = self._denoising(latents, times, Text(tokens, mask, pooled), known, tau, noise)
-        shown = [question(F.layer_norm(x, x.shape[-1:]), what) for question, x in zip(self.what, heard, strict=True)]
-        questions = questions + _mean(torch.stack(shown).mean(0), ~known)
-        return loss + self.config.questions * questions
-
-    def _denoising(self, latents, times, text, known, tau, noise) -> Tensor:
-        return training_loss(self.denoiser, self.diffusion, latents, times, text, known, tau, noise)
+        return loss + self.config.questions * (lost + _mean(self.what(heard, what), ~known))
 
 
 class VideoTask(_DenoiserTask):
@@ -372,9 +323,7 @@ class VideoTask(_DenoiserTask):
         """The denoising loss."""
         with torch.no_grad():
             tokens, pooled = self.text_encoder[0](ids, mask)
-        return training_loss(
-            self.denoiser, self.diffusion, latents, times, Text(tokens, mask, pooled), known, tau, noise
-        )
+        return self._denoising(latents, times, Text(tokens, mask, pooled), known, tau, noise)
 
 
 TASKS: dict[str, type] = {"codec": CodecTask, "key frames": KeyframeTask, "video": VideoTask}

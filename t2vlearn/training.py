@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from t2vlearn import checkpoint, media, own_clips, run_folder
 from t2vlearn.errors import UserError, memory_advice
@@ -27,10 +27,11 @@ from t2vlearn.first_weights import first_pipeline, lineage
 from t2vlearn.own_clips import OwnClips
 from t2vlearn.pipeline import to_uint8
 from t2vlearn.processes import stops
+from t2vlearn.recipe import PRESETS, STAGES, TrainConfig
 from t2vlearn.run_log import LOG, PREPARATIONS, Progress, RunLog, check_tracker
 from t2vlearn.sources import Source, World
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import PRESETS, STAGES, TASKS, TrainConfig
+from t2vlearn.stages import TASKS
 from t2vlearn.text import words_of
 
 __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
@@ -102,9 +103,7 @@ def train(
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
     # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
     precision = "bf16" if torch.cuda.is_available() else "no"
-    # Without pictures the denoiser gets no gradient; several processes would wait for it.
-    waits = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out, kwargs_handlers=[waits])
+    accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out)
     smaller = f"take each batch in more parts than {accumulate} (--accumulate), or choose a smaller preset"
     with run_folder.held(out, accelerator), memory_advice(smaller):
         log = RunLog(out, accelerator, progress)
@@ -136,9 +135,7 @@ class _Run:
     def __init__(
         self, accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
     ):
-        if (
-            weights
-        ):  # questions are for beginners: whoever asks is new, and would move words that the denoisers can read
+        if weights:  # whoever asks is new, and would move words that the denoisers can read already
             config = replace(config, questions=0.0, words=0.0)
         self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
         self.config, self.out, self.seed = config, out, seed

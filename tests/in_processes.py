@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from t2vlearn.stages import STAGES
+from t2vlearn.recipe import STAGES
 from t2vlearn.training import train
 
 

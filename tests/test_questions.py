@@ -18,7 +18,8 @@ from t2vlearn.questions import (
     what_is_where,
     where_and_how_large,
 )
-from t2vlearn.stages import PRESETS, TASKS
+from t2vlearn.recipe import PRESETS
+from t2vlearn.stages import TASKS
 from t2vlearn.world import ATTRIBUTES, draw_places, find_paths, parse_prompt, render, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=2, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from t2vlearn.pipeline import TextToVideoPipeline
-from t2vlearn.stages import TrainConfig
+from t2vlearn.recipe import TrainConfig
 from t2vlearn.text import TextEncoder
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, find_paths, parse_prompt
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout

@@ -8,8 +8,8 @@ from accelerate.tracking import get_available_trackers
 
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig
+from t2vlearn.recipe import PRESETS
 from t2vlearn.run_log import TRACKED, TRACKERS, check_tracker
-from t2vlearn.stages import PRESETS
 from t2vlearn.training import train
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from t2vlearn.codec import FrameCodec
+from t2vlearn.recipe import PRESETS
 from t2vlearn.sources import World
-from t2vlearn.stages import PRESETS
 from t2vlearn.world import render, sample_scenes
 
 CPU = torch.device("cpu")

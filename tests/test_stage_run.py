@@ -8,8 +8,9 @@ import torch
 from accelerate import Accelerator
 
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
+from t2vlearn.recipe import PRESETS
 from t2vlearn.stage_run import StageRun, schedule
-from t2vlearn.stages import PRESETS, TASKS
+from t2vlearn.stages import TASKS
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
 MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.recipe import PRESETS, STAGES
+from t2vlearn.stages import TASKS
 from t2vlearn.world import parse_prompt, render, sample_scene, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)

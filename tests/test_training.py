@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.stages import PRESETS, STAGES, TASKS
+from t2vlearn.recipe import PRESETS, STAGES
+from t2vlearn.stages import TASKS
 from t2vlearn.training import Interrupted, sheet_after, train
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)

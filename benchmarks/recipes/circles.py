@@ -28,9 +28,10 @@ from torch import Tensor
 
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
+from t2vlearn.recipe import TrainConfig
 from t2vlearn.sources import World
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import KeyframeTask, TrainConfig
+from t2vlearn.stages import KeyframeTask
 from t2vlearn.world import Scene, find_paths, render
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
 

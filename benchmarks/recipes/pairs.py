@@ -37,9 +37,10 @@ from torch import Tensor, nn
 from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
-from t2vlearn.questions import NOT_ASKED, Questions, listening, what_is_where
+from t2vlearn.questions import NOT_ASKED, PatchQuestions, listening, what_is_where
+from t2vlearn.recipe import TrainConfig
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import TrainConfig, VideoTask
+from t2vlearn.stages import VideoTask
 from t2vlearn.text import TextEncoder
 from t2vlearn.world import ATTRIBUTES, Scene, sample_scene, sample_scenes
 from t2vlearn.world.render import HORIZONTAL
@@ -213,7 +214,7 @@ class Whose(Started):
 
     part_now: Part
     reader: Reader
-    patches: nn.ModuleList  # `Questions` behind each of the blocks that read text
+    patches: PatchQuestions
     asked = 0
 
     def forward(self, latents, ids, mask, known, tau, noise, times) -> Tensor:
@@ -226,12 +227,7 @@ class Whose(Started):
         right = what_is_where(self.source.seen(clips, numbers), self.denoiser.grid // self.denoiser.patch)
         lone = torch.tensor([len(scene.actors) == 1 for _, scene in clips])
         right["order"] = right["actor"].masked_fill(lone.view(-1, 1, 1), NOT_ASKED)
-        patches = torch.stack(
-            [
-                question(F.layer_norm(x, x.shape[-1:]), right).mean()
-                for question, x in zip(self.patches, heard, strict=True)
-            ]
-        ).mean()
+        patches = self.patches(heard, right).mean()
         asked = questions(self.text_encoder, QUESTIONS, self.part_now.seed, self.asked)
         self.asked += 1
         words = words_loss(self.reader, self.text_encoder(asked.ids, asked.mask)[0], asked)
@@ -269,7 +265,7 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         source.apart, source.named = part.apart, part.named
         task = Whose(pipe, config, part.seed, source)
         task.given, task.part_now, task.reader = part.given, part, reader
-        task.patches = nn.ModuleList(Questions(pipe.config.dim, ANSWERS) for _ in task.reading)
+        task.patches = PatchQuestions(pipe.config.dim, ANSWERS, len(task.reading))
         run = StageRun(task, config, Accelerator())
         for step in range(part.steps):
             on_step(number, step, run.advance(step / part.steps))
