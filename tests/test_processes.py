@@ -124,7 +124,7 @@ def test_several_processes_train_as_one_does_and_one_goes_on(in_processes, alone
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     with pytest.raises(Interrupted, match="checkpoint.safetensors is written"):
         processes.run(in_processes.train_until, number, config, tmp_path / "two", 10, STOP, accumulate, data)
-    assert "Warning" not in capfd.readouterr().err  # such as that some layers get no gradient
+    assert "find_unused_parameters" not in capfd.readouterr().err  # torch's, of layers without gradients
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert [row[:2] for row in one] == [row[:2] for row in two] and len(one) == 9
     assert [row[2] for row in one] == pytest.approx([row[2] for row in two], rel=1e-5, abs=1e-5)
