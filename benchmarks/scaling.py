@@ -46,7 +46,7 @@ def recipe(dim: int, words: list[str]) -> TrainConfig:
     """The preset's stage 2, `dim` wide."""
     pipeline = PipelineConfig(dim=dim, num_heads=dim // 16, width=dim // 2, words=words)
     lr = 2.4e-3 * (128 / dim) ** 0.5
-    return TrainConfig(pipeline=pipeline, muon_lr=(lr, lr, lr), images=0.0)
+    return TrainConfig(pipeline=pipeline, muon_lr=(lr,) * 3, adamw_lr=(1e-3,) * 3, images=0.0)
 
 
 class HeldOut:

@@ -37,10 +37,10 @@ class TrainConfig:
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    batch: tuple[int, int, int] = (64, 16, 4)
+    batch: tuple[int, int, int] = (32, 16, 4)
     share: tuple[float, float, float] = (0.13, 0.63, 0.24)
-    muon_lr: tuple[float, float, float] = (3e-3, 1.2e-3, 3e-3)
-    adamw_lr: tuple[float, float, float] = (2e-3, 1e-3, 2e-3)
+    muon_lr: tuple[float, float, float] = (3e-3, 2e-3, 3e-3)
+    adamw_lr: tuple[float, float, float] = (2e-3, 1.5e-3, 2e-3)
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
     caption_dropout: float = 0.1

@@ -66,7 +66,7 @@ class Part(NamedTuple):
     changes: dict
 
 
-ALONE = {"images": 0.0, "mixed_levels": 0.15, "muon_lr": (1.6e-3,) * 3, "two_actor_share": 0.0}
+ALONE = {"images": 0.0, "mixed_levels": 0.15, "muon_lr": (1.6e-3,) * 3, "adamw_lr": (1e-3,) * 3, "two_actor_share": 0.0}
 AMONG = {"images": 0.0, "mixed_levels": 0.5, "muon_lr": (1.2e-3,) * 3, "adamw_lr": (7e-4,) * 3}
 LAST = {"images": 0.0, "mixed_levels": 0.25, "muon_lr": (0.8e-3,) * 3, "adamw_lr": (5e-4,) * 3}
 PARTS = (
