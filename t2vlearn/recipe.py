@@ -32,7 +32,7 @@ class TrainConfig:
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
         questions: weight of the questions that the toy world can answer (`questions`), beside each stage's loss but the last's;
-            0 asks none. Three times as many captions are followed after the same time (benchmarks/LOG.md).
+            0 asks none. Several times as many captions are followed after the same time (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage, and more rarely in a short run by the clock.
     """
 
