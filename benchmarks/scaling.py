@@ -43,7 +43,7 @@ DEVICE = torch.device("cpu")
 
 
 def recipe(dim: int, words: list[str]) -> TrainConfig:
-    """The preset's stage 2, `dim` wide."""
+    """Stage 2, `dim` wide, at rates of its own."""
     pipeline = PipelineConfig(dim=dim, num_heads=dim // 16, width=dim // 2, words=words)
     lr = 2.4e-3 * (128 / dim) ** 0.5
     return TrainConfig(pipeline=pipeline, muon_lr=(lr,) * 3, adamw_lr=(1e-3,) * 3, images=0.0)

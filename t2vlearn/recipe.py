@@ -37,10 +37,10 @@ class TrainConfig:
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    batch: tuple[int, int, int] = (32, 16, 4)
+    batch: tuple[int, int, int] = (64, 16, 4)
     share: tuple[float, float, float] = (0.13, 0.63, 0.24)
-    muon_lr: tuple[float, float, float] = (3e-3, 2e-3, 3e-3)
-    adamw_lr: tuple[float, float, float] = (2e-3, 1.5e-3, 2e-3)
+    muon_lr: tuple[float, float, float] = (3e-3, 1.2e-3, 3e-3)
+    adamw_lr: tuple[float, float, float] = (2e-3, 1e-3, 2e-3)
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
     caption_dropout: float = 0.1
@@ -55,7 +55,13 @@ class TrainConfig:
 
 
 PRESETS = {
-    "tiny": TrainConfig(questions=0.1, words=0.1),  # 32 x 32, two CPU cores, minutes
+    "tiny": TrainConfig(  # 32 x 32, two CPU cores, minutes
+        batch=(32, 16, 4),
+        muon_lr=(3e-3, 2e-3, 3e-3),
+        adamw_lr=(2e-3, 1.5e-3, 2e-3),
+        questions=0.1,
+        words=0.1,
+    ),
     "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
         pipeline=PipelineConfig(size=64, down=8, latent_channels=16, codec_width=128, dim=256, depth=8, num_heads=8),
         batch=(128, 128, 32),
