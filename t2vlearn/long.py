@@ -15,6 +15,7 @@ import torch
 
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import TextToVideoPipeline, check_numbers, to_uint8
+from t2vlearn.video import steps_between
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def generate_long(
     stories: Sequence[Sequence[str]],
     num_segments: int | None = None,
     start_level: float = 0.0,
-    num_inference_steps: int = 12,
+    num_inference_steps: int = 20,
     guidance_scale: float = 3.0,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
@@ -75,6 +76,8 @@ def generate_long(
         )
         known = torch.zeros(n, frames, dtype=torch.bool, device=pipe.device)
         known[:, keys] = True
-        latents = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, num_inference_steps, 1.0)
+        latents = pipe.video_generator.generate(
+            pipe.diffusion, text, null, latents, known, steps_between(num_inference_steps), 1.0
+        )
         yield to_uint8(decode(latents[:, :, 1:] if number else latents))
         last = latents[:, :, -1]

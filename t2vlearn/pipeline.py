@@ -20,7 +20,7 @@ from t2vlearn.denoiser import SpaceTimeDenoiser, Text
 from t2vlearn.errors import UserError
 from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
 from t2vlearn.text import TextEncoder
-from t2vlearn.video import VideoGenerator
+from t2vlearn.video import VideoGenerator, steps_between
 from t2vlearn.visual import VisualEncoder
 
 BUNDLED = Path(__file__).parent / "weights" / "pipeline"
@@ -92,7 +92,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     def __call__(
         self,
         prompt: str | Sequence[str],
-        num_inference_steps: int = 12,
+        num_inference_steps: int = 20,
         guidance_scale: float = 3.0,
         negative_prompt: str = "",
         seed: int | Sequence[int] = 0,
@@ -110,7 +110,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
 
         Args:
             prompt: one prompt or a batch, English or Chinese.
-            num_inference_steps: network evaluations in each of the two stages.
+            num_inference_steps: network evaluations for the key frames, or for a continued clip; filling in between key frames
+                takes half as many (`video.steps_between`).
             guidance_scale: s of classifier-free guidance; 1 leaves it out. It acts on the key frames, or on a continued clip;
                 filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
@@ -138,8 +139,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         if len(seeds) != n:
             raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
 
-        def report(stage: str):
-            return None if callback is None else lambda i, x: callback(stage, i, num_inference_steps, x)
+        def report(stage: str, steps: int):
+            return None if callback is None else lambda i, x: callback(stage, i, steps, x)
 
         # 1. Key frames: from text alone, or around those that are given.
         latents, key_noise = self.initial_noise(seeds)
@@ -160,14 +161,16 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             key_noise = torch.where(key_known[:, None, :, None, None], latents[:, :, self.keyframe_times], key_noise)
             latents[:, :, self.keyframe_times] = self.visual_encoder.generate(
                 self.diffusion, text, null, key_noise, num_inference_steps, guidance_scale, key_known,
-                on_step=report("key frames"),
+                on_step=report("key frames", num_inference_steps),
             )  # fmt: skip
             known[:, self.keyframe_times] = True
+            num_inference_steps = steps_between(num_inference_steps)
             guidance_scale = 1.0  # key frames say all that the text says; guidance adds nothing in between
         # 2. The clip around the known frames.
         latents = self.video_generator.generate(
-            self.diffusion, text, null, latents, known, num_inference_steps, guidance_scale, on_step=report("video")
-        )
+            self.diffusion, text, null, latents, known, num_inference_steps, guidance_scale,
+            on_step=report("video", num_inference_steps),
+        )  # fmt: skip
         frames = to_uint8(self.visual_encoder.codec.decode(latents))
         for number, frame in given.items():
             frames[:, number] = frame
@@ -305,6 +308,6 @@ def check_numbers(steps: int, guidance: float) -> None:
         UserError: for fewer than one step, or a guidance scale below 0 or not finite.
     """
     if steps < 1:
-        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 12 is usual")
+        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 3 is usual")

@@ -15,6 +15,14 @@ from t2vlearn.denoiser import SpaceTimeDenoiser, Text, guided
 from t2vlearn.diffusion import DiffusionModel
 
 
+def steps_between(num_inference_steps: int) -> int:
+    """Steps of the frames between the key frames: half as many as the key frames had, rounded up.
+
+    More bring nothing there (benchmarks/LOG.md): where both neighbours are known, little is left open.
+    """
+    return (num_inference_steps + 1) // 2
+
+
 class VideoGenerator(nn.Module):
     """Given frames and text -> all frames, by diffusion on the codec's latents.
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 # What `generate` and `story` have in common.
-Steps = Annotated[int, typer.Option(help="Denoising steps: more are slower and cleaner.")]
+Steps = Annotated[
+    int,
+    typer.Option(help="Denoising steps of the key frames, and half as many between them: more are slower and cleaner."),
+]
 Guidance = Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")]
 Weights = Annotated[str | None, typer.Option(help=WEIGHTS)]
 
@@ -47,7 +50,7 @@ def generate(
     seed: Annotated[
         int, typer.Option(callback=check_seed, help="Another seed gives another video for the same words.")
     ] = 0,
-    steps: Steps = 12,
+    steps: Steps = 20,
     guidance: Guidance = 3.0,
     negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
     image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
@@ -114,7 +117,7 @@ def story(
         float, typer.Option(help="How far each segment may change the frame it starts from: 0 not at all, 1 at will.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed gives another video.")] = 0,
-    steps: Steps = 12,
+    steps: Steps = 20,
     guidance: Guidance = 3.0,
     weights: Weights = None,
 ) -> None:

@@ -65,7 +65,7 @@ class Playground(Widget):
             shown = stage == "key frames" or step == steps or step % 4 == 0
             frames = to_uint8(self._pipe.visual_encoder.codec.decode(latents))[0] if shown else None
             self.send(
-                {"type": "step", "id": number, "stage": stage, "step": step},
+                {"type": "step", "id": number, "stage": stage, "step": step, "steps": steps},
                 buffers=None if frames is None else [_rgba(frames)],
             )
 

@@ -66,7 +66,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   const start = make("button", { type: "submit" }, "Make the clip");
   const stop = make("button", { type: "button", disabled: true }, "Stop");
   const seed = make("input", { id: `${own}-seed`, type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0 });
-  const steps = make("select", { id: `${own}-steps` }, ...[5, 12, 20, 40].map((n) => make("option", { selected: n === 12 }, String(n))));
+  const steps = make("select", { id: `${own}-steps` }, ...[5, 12, 20, 40].map((n) => make("option", { selected: n === 20 }, String(n))));
   const guidance = make("input", { id: `${own}-guidance`, type: "number", min: 0, max: 10, step: 0.5, value: 3 });
   const bar = make("progress", { "aria-label": "Progress", max: 1, value: 0, hidden: true });
   const status = make("p", { role: "status" });
@@ -161,7 +161,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     for (const [name, node] of Object.entries({ seed, steps, guidance })) {
       if (parameters.has(name)) node.value = parameters.get(name);
     }
-    if (!steps.value) steps.value = "12";
+    if (!steps.value) steps.value = "20";
     settle();
   }
   function showChips(tongue) {
@@ -222,9 +222,8 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   function hear({ data }) {
     if (data.id !== number) return;
     if (data.type === "step") {
-      const both = 2 * wish.steps;
-      bar.value = ((data.stage === "video" ? wish.steps : 0) + data.step) / both;
-      if (data.frames) add(`${data.stage}, step ${data.step} of ${wish.steps}`, data.frames);
+      bar.value = ((data.stage === "video" ? 1 : 0) + data.step / data.steps) / 2;
+      if (data.frames) add(`${data.stage}, step ${data.step} of ${data.steps}`, data.frames);
     }
     if (data.type === "clip") {
       add("the clip", data.frames);

@@ -89,7 +89,7 @@ export async function walk(denoise, x, known, path, prediction, onStep) {
  * @param {Run} run
  * @param {Object} manifest
  * @param {{prompt: number[], negative: number[], seed: number, steps: number, guidance: number}} wish token ids and numbers
- * @param {(stage: string, step: number, estimate: Tensor) => Promise<void>} onStep
+ * @param {(stage: string, step: number, steps: number, estimate: Tensor) => Promise<void>} onStep
  * @returns {Promise<Tensor>} latents (1, c, f, h, w)
  */
 export async function generate(run, manifest, wish, onStep) {
@@ -117,7 +117,7 @@ export async function generate(run, manifest, wish, onStep) {
       known,
       levels(steps, manifest.shift),
       manifest.prediction,
-      (step, estimate) => onStep("key frames", done + step, estimate),
+      (step, estimate) => onStep("key frames", done + step, wish.steps, estimate),
     );
   // As in VisualEncoder.generate: half of the steps for the first key frame, the others for the rest around it.
   const half = Math.floor(wish.steps / 2);
@@ -141,13 +141,14 @@ export async function generate(run, manifest, wish, onStep) {
   }
   const known = Array.from({ length: f }, (_, i) => times.includes(i));
   const given = { data: Uint8Array.from(known, Number), dims: [1, f] };
+  const between = Math.ceil(wish.steps / 2); // as in steps_between
   return walk(
     async (x, tau) => (await run("video", { x, tau, known: given, ...one })).prediction,
     { data: start, dims: [1, c, f, h, w] },
     known,
-    levels(wish.steps, manifest.shift),
+    levels(between, manifest.shift),
     manifest.prediction,
-    (step, estimate) => onStep("video", step, estimate),
+    (step, estimate) => onStep("video", step, between, estimate),
   );
 }
 

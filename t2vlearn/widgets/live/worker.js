@@ -2,7 +2,7 @@
 // onnxruntime-web with one thread: more would need headers that plain file servers do not send.
 //
 // In:  {type: "load", model, runtime} addresses of the two folders; {type: "generate", id, wish}; {type: "cancel"}
-// Out: {type: "progress", done, total} bytes; {type: "ready", manifest}; {type: "step", id, stage, step, frames};
+// Out: {type: "progress", done, total} bytes; {type: "ready", manifest}; {type: "step", id, stage, step, steps, frames};
 //      {type: "clip", id, frames, seen, picture}; {type: "cancelled", id}; {type: "error", id, message}
 
 import { apng } from "./apng.js";
@@ -87,12 +87,12 @@ class Cancelled extends Error {}
 async function make(id, wish) {
   cancelled = false;
   const tokens = { ...wish, prompt: words.tokenize(wish.prompt), negative: [words.none] };
-  const latents = await generate(run, manifest, tokens, async (stage, step, estimate) => {
+  const latents = await generate(run, manifest, tokens, async (stage, step, steps, estimate) => {
     await breathe();
     if (cancelled) throw new Cancelled();
-    const shown = stage === "key frames" || step === wish.steps || step % 4 === 0;
+    const shown = stage === "key frames" || step === steps || step % 4 === 0;
     const frames = shown ? pixels((await run("decoder", { latents: estimate })).frames) : null;
-    postMessage({ type: "step", id, stage, step, frames });
+    postMessage({ type: "step", id, stage, step, steps, frames });
   });
   const { frames } = await run("decoder", { latents });
   const seen = reading(manifest, await run("judge", { frames: rounded(frames) }));
