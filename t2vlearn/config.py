@@ -28,6 +28,7 @@ class PipelineConfig:
         process: "rectified_flow" or "ddpm".
         prediction: what the denoisers say: "epsilon" (ddpm only), "v" or "x_0".
         tau_mean, shift: mean of the training levels and shift of the sampling levels of `RectifiedFlow`.
+        guidance_scale: how hard these weights are pulled unless a caller says otherwise. Young ones need more than good ones.
         words: the vocabulary; empty: that of the toy world.
 
     Raises:
@@ -51,6 +52,7 @@ class PipelineConfig:
     prediction: str = "x_0"
     tau_mean: float = 1.2
     shift: float = 1.0
+    guidance_scale: float = 3.0
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self):

@@ -275,6 +275,7 @@ def description(pipe: TextToVideoPipeline) -> dict:
         "process": c.process,
         "prediction": c.prediction,
         "shift": c.shift,
+        "guidance_scale": c.guidance_scale,
         "tokenizer": {
             "special": [PAD, UNK, NULL],
             "words": list(pipe.text_encoder.words),

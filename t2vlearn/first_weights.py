@@ -11,6 +11,8 @@ import torch
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 
+FREE = ("tau_mean", "shift", "guidance_scale")  # fields that weights of one kind may differ in
+
 
 def first_pipeline(
     config: PipelineConfig, weights: str | Path | None = None, new: Sequence[str] = ()
@@ -18,8 +20,7 @@ def first_pipeline(
     """A pipeline with random weights, or with given ones, of whose codec the encoder then stays as it is.
 
     Args:
-        config: the networks' sizes. Of given weights' only that may differ which they do not depend on: where the noise
-            levels lie.
+        config: the networks' sizes. Of given weights' only that may differ which they do not depend on, `FREE`.
         weights: a folder or a Hub id.
         new: words to be learnt. Without weights they are the vocabulary; to that of weights, those are added that it lacks.
 
@@ -33,7 +34,7 @@ def first_pipeline(
     words = [*old, *(word for word in new if word not in set(old))] if new else config.words
     pipe = TextToVideoPipeline(**asdict(config) | {"words": words}, info=source.info)
     own, wanted = asdict(source.config), asdict(pipe.config) | ({"words": old} if new else {})
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in ("tau_mean", "shift")):
+    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in FREE):
         raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
     state = source.state_dict()
     rows = "text_encoder.embedding.weight"  # old words keep theirs, behind which the new ones have their first ones

@@ -25,7 +25,7 @@ def generate_long(
     num_segments: int | None = None,
     start_level: float = 0.0,
     num_inference_steps: int = 20,
-    guidance_scale: float = 3.0,
+    guidance_scale: float | None = None,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
     """Videos of any length, in pieces: the first of 16 frames, each further one of 15, in constant memory.
@@ -52,6 +52,7 @@ def generate_long(
         raise UserError("a story needs at least one prompt for each video")
     if not 0 <= start_level <= 1:
         raise UserError(f"the start level is {start_level}: use a number from 0 (as it is) to 1 (forgotten)")
+    guidance_scale = pipe.config.guidance_scale if guidance_scale is None else guidance_scale
     check_numbers(num_inference_steps, guidance_scale)
     segments = max(map(len, stories)) if num_segments is None else num_segments
     if segments < 1:

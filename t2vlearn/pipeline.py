@@ -93,7 +93,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         self,
         prompt: str | Sequence[str],
         num_inference_steps: int = 20,
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         negative_prompt: str = "",
         seed: int | Sequence[int] = 0,
         image: np.ndarray | None = None,
@@ -112,8 +112,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             prompt: one prompt or a batch, English or Chinese.
             num_inference_steps: network evaluations for the key frames, or for a continued clip; filling in between key frames
                 takes half as many (`video.steps_between`).
-            guidance_scale: s of classifier-free guidance; 1 leaves it out. It acts on the key frames, or on a continued clip;
-                filling in between key frames uses 1.
+            guidance_scale: s of classifier-free guidance; 1 leaves it out; default: the weights' own, `config.guidance_scale`.
+                It acts on the key frames, or on a continued clip; filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
             seed: of the first clip (the next ones count on), or one seed a clip.
             image: first frame, uint8 (h, w, 3).
@@ -130,6 +130,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
                 not one a prompt or out of range, an image of another size, or key frames at other places.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         check_numbers(num_inference_steps, guidance_scale)
         for text in prompts or [""]:
             self.check_prompt(text)
@@ -310,4 +311,4 @@ def check_numbers(steps: int, guidance: float) -> None:
     if steps < 1:
         raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
     if not (math.isfinite(guidance) and guidance >= 0):
-        raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 3 is usual")
+        raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 2 to 3 are usual")

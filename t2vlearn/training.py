@@ -38,7 +38,6 @@ __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", 
 
 PATIENCE = 20  # steps in a row without a usable gradient
 SHEET_STEPS = 8  # of sampling, for a sample sheet: enough to see what has been learnt
-GUIDANCE = 3.0  # for a sample sheet: what the pipeline has by default
 SHEET_PART = 0.05  # of a run by the clock, at most, goes into sample sheets after a stage's first
 
 
@@ -286,10 +285,12 @@ class _Run:
             elif name == "key frames":  # the video generator has not learnt anything yet
                 text, null = pipe.encode_prompt(captions)
                 _, noise = pipe.initial_noise(range(len(captions)))
-                drawn = pipe.visual_encoder.generate(pipe.diffusion, text, null, noise, SHEET_STEPS, GUIDANCE)
+                drawn = pipe.visual_encoder.generate(
+                    pipe.diffusion, text, null, noise, SHEET_STEPS, pipe.config.guidance_scale
+                )
                 frames = to_uint8(pipe.visual_encoder.codec.decode(drawn))
             else:
-                frames = pipe(captions, SHEET_STEPS, GUIDANCE).frames
+                frames = pipe(captions, SHEET_STEPS).frames
         self.sheets += 1
         media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 

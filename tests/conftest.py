@@ -38,7 +38,16 @@ def tiny_pipeline():
     from t2vlearn.pipeline import TextToVideoPipeline
 
     torch.manual_seed(0)
-    pipe = TextToVideoPipeline(size=32, dim=32, depth=2, num_heads=2, text_depth=1, codec_width=16, latent_channels=4)
+    small = {
+        "size": 32,
+        "dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "text_depth": 1,
+        "codec_width": 16,
+        "latent_channels": 4,
+    }
+    pipe = TextToVideoPipeline(**small, guidance_scale=2.0)
     with torch.no_grad():
         for parameter in pipe.parameters():
             if not parameter.any():

@@ -67,6 +67,8 @@ def test_prompt_guidance_and_negative_prompt_have_a_say(pipe):
     base = make(pipe)
     assert differ(base, make(pipe, "a red star"))
     assert differ(base, make(pipe, guidance_scale=1.0))
+    assert (make(pipe, guidance_scale=pipe.config.guidance_scale).frames == base.frames).all()  # the weights' own
+    assert differ(base, make(pipe, guidance_scale=PipelineConfig().guidance_scale))
     assert differ(base, make(pipe, negative_prompt="a red star at night"))
     assert (make(pipe, negative_prompt="").frames == base.frames).all()
     assert differ(base, make(pipe, steps=3))

@@ -33,6 +33,10 @@ def pairs(recipe):
     return recipe("pairs")
 
 
+def test_the_bundled_weights_ask_for_the_recipes_guidance(recipe):
+    assert TextToVideoPipeline.from_pretrained().config.guidance_scale == recipe("bundled").GUIDANCE
+
+
 def test_every_pair_that_circles_goes_either_way(circles):
     rng = np.random.default_rng(0)
     for subject in SUBJECTS:

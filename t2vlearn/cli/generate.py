@@ -21,7 +21,10 @@ Steps = Annotated[
     int,
     typer.Option(help="Denoising steps of the key frames, and half as many between them: more are slower and cleaner."),
 ]
-Guidance = Annotated[float, typer.Option(help="How closely to follow the words; 1 is no guidance.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="How closely to follow the words; 1 is no guidance.", show_default="what the weights ask for"),
+]
 Weights = Annotated[str | None, typer.Option(help=WEIGHTS)]
 
 
@@ -51,7 +54,7 @@ def generate(
         int, typer.Option(callback=check_seed, help="Another seed gives another video for the same words.")
     ] = 0,
     steps: Steps = 20,
-    guidance: Guidance = 3.0,
+    guidance: Guidance = None,
     negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
     image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
     continue_from: Annotated[
@@ -118,7 +121,7 @@ def story(
     ] = 0.0,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed gives another video.")] = 0,
     steps: Steps = 20,
-    guidance: Guidance = 3.0,
+    guidance: Guidance = None,
     weights: Weights = None,
 ) -> None:
     """Make a longer video: a segment for each sentence, beginning where the one before ended.

@@ -32,6 +32,7 @@ def info(
         millions = sum(p.numel() for p in parameters) / 1e6
         rows.append((name, f"{millions:.2f} M parameters, {sum(p.nbytes for p in parameters) / 1e6:.1f} MB in memory"))
     rows.append(("video", f"{pipe.config.num_frames} frames of {pipe.config.size}×{pipe.config.size}"))
+    rows.append(("guidance", f"{pipe.config.guidance_scale:g}, unless --guidance says otherwise"))
     rows.append(("device", str(next(pipe.parameters()).device)))
     rows.append(("known words", f"{len(vocabulary())} (t2vlearn info --words lists them)"))
     rows += [(name, str(value)) for name, value in pipe.info.items()]

@@ -240,13 +240,25 @@ def test_stop_ends_the_making_and_the_next_clip_begins_anew(page):
 def test_a_link_holds_prompt_seed_and_settings(page, browser, address):
     page.get_by_label("Prompt, in English or Chinese").fill("一颗红色的星星")
     page.get_by_label("Seed").fill("12")
+    page.get_by_label("Guidance").fill("4")
     link = page.get_by_role("link", name="Link to this clip").get_attribute("href")
     other = browser.new_page()
     other.goto(address + link)
     other.wait_for_function("document.querySelector('[role=status]')?.textContent.includes('MB')")
     assert other.get_by_label("Prompt, in English or Chinese").input_value() == "一颗红色的星星"
     assert other.get_by_label("Seed").input_value() == "12"
+    assert other.get_by_label("Guidance").input_value() == "4"
     other.close()
+
+
+def test_guidance_is_what_the_weights_ask_for_until_one_says_otherwise(page, tiny_pipeline):
+    own, box = f"{tiny_pipeline.config.guidance_scale:g}", page.get_by_label("Guidance")
+    assert box.input_value() == own
+    link = page.get_by_role("link", name="Link to this clip")
+    box.fill("")
+    assert f"guidance={own}" in link.get_attribute("href")
+    box.fill("0")
+    assert "guidance=0" in link.get_attribute("href")
 
 
 def test_once_fetched_it_works_without_a_connection_and_from_the_store(page):

@@ -67,7 +67,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   const stop = make("button", { type: "button", disabled: true }, "Stop");
   const seed = make("input", { id: `${own}-seed`, type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0 });
   const steps = make("select", { id: `${own}-steps` }, ...[5, 12, 20, 40].map((n) => make("option", { selected: n === 20 }, String(n))));
-  const guidance = make("input", { id: `${own}-guidance`, type: "number", min: 0, max: 10, step: 0.5, value: 3 });
+  const guidance = make("input", { id: `${own}-guidance`, type: "number", min: 0, max: 10, step: 0.5 });
   const bar = make("progress", { "aria-label": "Progress", max: 1, value: 0, hidden: true });
   const status = make("p", { role: "status" });
   const unknown = make("p", { class: "t2v-live-unknown" });
@@ -133,18 +133,19 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   // ---------------------------------------------------------------- prompt
 
   let words = null;
+  let usual = null; // the guidance that the weights ask for
   let wish = null;
   function settings() {
     return {
       prompt: prompt.value.trim(),
       seed: Math.min(Math.max(Math.floor(Number(seed.value)) || 0, 0), 2 ** 32 - 1),
       steps: Number(steps.value),
-      guidance: Math.min(Math.max(Number(guidance.value) || 0, 0), 10),
+      guidance: guidance.value === "" ? usual : Math.min(Math.max(Number(guidance.value) || 0, 0), 10),
     };
   }
   function settle() {
     const now = settings();
-    link.href = `#${new URLSearchParams({ prompt: now.prompt, seed: now.seed, steps: now.steps, guidance: now.guidance })}`;
+    link.href = `#${new URLSearchParams(Object.entries(now).filter(([, value]) => value !== null))}`;
     if (!words) return;
     const strange = [...words.unknownWords(now.prompt)];
     unknown.textContent = strange.length
@@ -251,6 +252,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     try {
       await described;
       if (!words) return fail(MISSING);
+      wish = settings();
       if (words.tokenize(wish.prompt).every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
       if (!here) status.textContent = "Fetching the model ...";
       await load();
@@ -286,6 +288,8 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     .manifest()
     .then((manifest) => {
       words = new Words(manifest.tokenizer);
+      usual = manifest.guidance_scale;
+      if (guidance.value === "") guidance.value = String(usual);
       status.textContent = source.note(manifest);
       settle();
     })
