@@ -111,7 +111,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         Args:
             prompt: one prompt or a batch, English or Chinese.
             num_inference_steps: network evaluations for the key frames, or for a continued clip; filling in between key frames
-                takes half as many (`video.steps_between`).
+                takes a fifth as many, at least two (`video.steps_between`).
             guidance_scale: s of classifier-free guidance; 1 leaves it out; default: the weights' own, `config.guidance_scale`.
                 It acts on the key frames, or on a continued clip; filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.

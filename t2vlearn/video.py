@@ -16,11 +16,12 @@ from t2vlearn.diffusion import DiffusionModel
 
 
 def steps_between(num_inference_steps: int) -> int:
-    """Steps of the frames between the key frames: half as many as the key frames had, rounded up.
+    """Steps of the frames between the key frames: a fifth of what the key frames had, rounded up, and at least two.
 
-    More bring nothing there (benchmarks/LOG.md): where both neighbours are known, little is left open.
+    Where both neighbours are known, little is left open: more bring nothing there, and motion gets less even with them; one
+    alone blurs what is open, such as where a ball has bounced (benchmarks/LOG.md).
     """
-    return (num_inference_steps + 1) // 2
+    return max(2, -(-num_inference_steps // 5))
 
 
 class VideoGenerator(nn.Module):

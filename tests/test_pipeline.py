@@ -122,21 +122,23 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_on_two_threads(options):
         torch.testing.assert_close(other[1], latents, atol=1e-4, rtol=0)
 
 
-def test_callbacks_count_the_steps_of_both_stages(pipe):
+@pytest.mark.parametrize(("steps", "between"), [(3, 2), (11, 3)])  # a fifth, rounded up; at least two
+def test_callbacks_count_the_steps_of_both_stages(pipe, steps, between):
     seen, latents = [], []
 
     def callback(*event):
         seen.append(event[:3])
         latents.append(event[3])
 
-    out = make(pipe, steps=3, callback=callback)
-    assert seen == [*(("key frames", i, 3) for i in (1, 2, 3)), *(("video", i, 2) for i in (1, 2))]  # half, rounded up
-    assert [x.shape[2] for x in latents] == [4, 4, 4, 16, 16]
+    out = make(pipe, steps=steps, callback=callback)
+    numbers = [("key frames", steps, 4), ("video", between, 16)]
+    assert seen == [(stage, i + 1, n) for stage, n, _ in numbers for i in range(n)]
+    assert [x.shape[2] for x in latents] == [frames for _, n, frames in numbers for _ in range(n)]
     decode = pipe.visual_encoder.codec.decode
     assert np.array_equal(to_uint8(decode(latents[-1])), out.frames)  # the last estimate is the clip
     seen.clear()
-    make(pipe, steps=3, continue_from=CLIP, callback=callback)
-    assert seen == [("video", i, 3) for i in (1, 2, 3)]
+    make(pipe, steps=steps, continue_from=CLIP, callback=callback)
+    assert seen == [("video", i + 1, steps) for i in range(steps)]
 
 
 @pytest.mark.parametrize(("process", "prediction"), [("ddpm", "v"), ("ddpm", "epsilon"), ("rectified_flow", "v")])

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # What `generate` and `story` have in common.
 Steps = Annotated[
     int,
-    typer.Option(help="Denoising steps of the key frames, and half as many between them: more are slower and cleaner."),
+    typer.Option(
+        help="Denoising steps of the key frames, and a fifth as many between them: more are slower and cleaner."
+    ),
 ]
 Guidance = Annotated[
     float | None,

@@ -57,16 +57,15 @@ class Playground(Widget):
             self._stop.set()
 
     def _make(self, number: int, wish: dict) -> None:
-        """One clip, with a message after each step whose pictures are shown."""
+        """One clip, with a message and pictures after each step."""
 
         def show(stage: str, step: int, steps: int, latents: Tensor) -> None:
             if self._stop.is_set():
                 raise _Cancelled
-            shown = stage == "key frames" or step == steps or step % 4 == 0
-            frames = to_uint8(self._pipe.visual_encoder.codec.decode(latents))[0] if shown else None
+            frames = to_uint8(self._pipe.visual_encoder.codec.decode(latents))[0]
             self.send(
                 {"type": "step", "id": number, "stage": stage, "step": step, "steps": steps},
-                buffers=None if frames is None else [_rgba(frames)],
+                buffers=[_rgba(frames)],
             )
 
         with self._making:

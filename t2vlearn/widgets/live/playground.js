@@ -223,8 +223,9 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   function hear({ data }) {
     if (data.id !== number) return;
     if (data.type === "step") {
-      bar.value = ((data.stage === "video" ? 1 : 0) + data.step / data.steps) / 2;
-      if (data.frames) add(`${data.stage}, step ${data.step} of ${data.steps}`, data.frames);
+      // Of the work, key frames are some two thirds.
+      bar.value = data.stage === "video" ? (2 + data.step / data.steps) / 3 : (2 * data.step) / data.steps / 3;
+      add(`${data.stage}, step ${data.step} of ${data.steps}`, data.frames);
     }
     if (data.type === "clip") {
       add("the clip", data.frames);

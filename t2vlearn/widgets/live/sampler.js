@@ -141,7 +141,7 @@ export async function generate(run, manifest, wish, onStep) {
   }
   const known = Array.from({ length: f }, (_, i) => times.includes(i));
   const given = { data: Uint8Array.from(known, Number), dims: [1, f] };
-  const between = Math.ceil(wish.steps / 2); // as in steps_between
+  const between = Math.max(2, Math.ceil(wish.steps / 5)); // as in steps_between
   return walk(
     async (x, tau) => (await run("video", { x, tau, known: given, ...one })).prediction,
     { data: start, dims: [1, c, f, h, w] },

@@ -90,8 +90,7 @@ async function make(id, wish) {
   const latents = await generate(run, manifest, tokens, async (stage, step, steps, estimate) => {
     await breathe();
     if (cancelled) throw new Cancelled();
-    const shown = stage === "key frames" || step === steps || step % 4 === 0;
-    const frames = shown ? pixels((await run("decoder", { latents: estimate })).frames) : null;
+    const frames = pixels((await run("decoder", { latents: estimate })).frames);
     postMessage({ type: "step", id, stage, step, steps, frames });
   });
   const { frames } = await run("decoder", { latents });
