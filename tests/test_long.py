@@ -54,7 +54,7 @@ def test_a_given_last_frame_is_the_next_clips_first_image(pipe):
     latents[:, :, pipe.keyframe_times] = keys
     known = torch.zeros(1, 16, dtype=torch.bool)
     known[:, pipe.keyframe_times] = True
-    expected = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, 1, 1.0)
+    expected = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, 2, 1.0)
     torch.testing.assert_close(following, expected[:, :, 1:])
 
 
