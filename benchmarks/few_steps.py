@@ -1,9 +1,9 @@
-"""What do fewer sampling steps cost? `python benchmarks/few_steps.py [--steps 4 8 12] [--guidance 2 3]`
+"""What do fewer sampling steps cost? `python benchmarks/few_steps.py [--steps 4 8 12] [--guidance 3]`
 
 First the seconds of one clip of the bundled weights (the median of seven, in turns, loading apart), so start it on a quiet
-machine; then the judge reads clips of the same held-out captions and seeds at each number of steps and each guidance scale.
-Differences in joint accuracy are paired with what is the default, 20 steps and the guidance that the weights ask for, with
-their 95% intervals. The article's sentence is drawn with seeds 0 to 99. Prints a table, writes
+machine; then the judge reads clips of the same held-out captions and seeds at each number of steps, with the guidance that
+the weights ask for and with others. Differences in joint accuracy are paired with the default, 20 steps and the weights' own
+guidance, with their 95% intervals. The article's sentence is drawn with seeds 0 to 99. Prints a table, writes
 benchmarks/results/few-steps.json. About half an hour on two cores.
 """
 
@@ -88,8 +88,8 @@ def main() -> None:
     floor = frechet_distance(seen["other"], seen["real"])
     rows = []
     print("steps  guidance  seconds  joint  against the default (95%)   Fréchet / floor  the article's sentence")
-    for number, guidance in ways:
-        way = number, guidance
+    for way in ways:
+        number, guidance = way
         gained = np.array(right[way], float) - np.array(right[usual], float)
         mean, half = float(gained.mean()), 1.96 * float(gained.std()) / len(gained) ** 0.5
         row = {

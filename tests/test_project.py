@@ -71,3 +71,8 @@ def test_pre_commit_and_make_run_the_same_tools():
     for hook in hooks:
         tool = hook["entry"].removeprefix(".venv/bin/").removesuffix(" --fix")
         assert f"$(BIN)/{tool}" in recipe
+
+
+def test_the_list_of_benchmarks_names_each_once():
+    rows = re.findall(r"^\| `(\w+\.py)` \|", (ROOT / "benchmarks" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
