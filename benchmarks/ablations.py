@@ -1,20 +1,22 @@
-"""What is each choice of the recipe worth? `python benchmarks/ablations.py [--minutes 5] [--seeds 3] [--only NAME ...]`
+"""What is each choice of the recipe worth? `python benchmarks/ablations.py [--minutes 5] [--jobs 2] [--only NAME ...]`
 
-One change at a time against the default, the same time from nothing, the same held-out captions, judged. A run whose result
-is in the file already is not repeated. Prints a table of means with the least and the most, and writes
-benchmarks/results/ablations.json.
+One change at a time against the default, the same time from nothing, the same held-out captions, judged. Runs beside each
+other share the threads equally. A run whose result is in the file already is not repeated. Prints a table of means with the
+least and the most, and writes benchmarks/results/ablations.json.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from quality_over_time import judged
-from rich.progress import Progress as Bars
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.recipe import PRESETS, TrainConfig
@@ -29,14 +31,21 @@ VARIANTS: dict[str, TrainConfig] = {
     "no single frames at first": replace(TINY, images=0.0),
     "video: whole clips from the start": replace(TINY, thinned=0.0),
     "no noise levels of their own": replace(TINY, mixed_levels=0.0),
-    "key frames: larger steps": replace(TINY, muon_lr=(3e-3,) * 3, adamw_lr=(2e-3,) * 3),
-    "codec: twice the frames a step": replace(TINY, batch=(64, 16, 4)),
     "key frames: twice the clips a step": replace(TINY, batch=(32, 32, 4)),
     "no convolutions": replace(TINY, pipeline=replace(TINY.pipeline, convs=0)),
     "noise levels around one half": replace(TINY, pipeline=replace(TINY.pipeline, tau_mean=0.0)),
     "v in place of x_0": replace(TINY, pipeline=replace(TINY.pipeline, prediction="v")),
     "DDPM in place of rectified flow": replace(TINY, pipeline=replace(TINY.pipeline, process="ddpm")),
 }
+SHOWN = ("subject", "colour", "action", "joint", "frechet")
+
+
+def run(name: str, seed: int, minutes: float, samples: int, threads: int) -> dict[str, float]:
+    """One variant, trained and judged."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        out = train(VARIANTS[name], Path(folder), minutes, seed=seed)
+        return {"variant": name, "seed": seed} | judged(TextToVideoPipeline.from_pretrained(out), samples)
 
 
 def main() -> None:
@@ -44,32 +53,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5, help="length of each run")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--samples", type=int, default=200, help="held-out clips of each run")
+    parser.add_argument("--samples", type=int, default=150, help="held-out clips of each run")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these variants")
     options = parser.parse_args()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
-    setting = {"minutes": options.minutes, "samples": options.samples, "device": device}
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} CPU threads"
+    setting = {"minutes": options.minutes, "samples": options.samples, "device": device, "jobs": options.jobs}
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     runs = result["runs"] if result.get("setting") == setting else []
-    with Bars() as bars, tempfile.TemporaryDirectory() as folder:
-        for seed in range(options.seeds):
-            for name in options.only or VARIANTS:
-                if any((run["variant"], run["seed"]) == (name, seed) for run in runs):
-                    continue
-                bar = bars.add_task(f"{name}, seed {seed}", total=1.0)
-                out = train(
-                    VARIANTS[name], Path(folder) / f"{len(runs)}", options.minutes, seed=seed,
-                    progress=lambda now, bar=bar: bars.update(bar, completed=now.fraction),
-                )  # fmt: skip
-                found = judged(TextToVideoPipeline.from_pretrained(out), options.samples)
-                runs.append({"variant": name, "seed": seed} | found)
-                RESULT.write_text(json.dumps({"setting": setting, "runs": runs}, indent=1) + "\n")
+    done = {(entry["variant"], entry["seed"]) for entry in runs}
+    wanted = [(name, seed) for seed in range(options.seeds) for name in options.only or VARIANTS]
+    wanted = [pair for pair in wanted if pair not in done]
+    bars = Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with bars, ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as workers:
+        bar = bars.add_task("runs", total=len(wanted))
+        started = [workers.submit(run, *pair, options.minutes, options.samples, threads) for pair in wanted]
+        for ended in as_completed(started):
+            if error := ended.exception():  # the others go on
+                bars.log(f"a run failed: {error!r}")
+                continue
+            runs.append(ended.result())
+            RESULT.write_text(json.dumps({"setting": setting, "runs": runs}, indent=1) + "\n")
+            bars.advance(bar)
+    print(f"{'':42}" + "".join(f"{key:>24}" for key in SHOWN))
     for name in VARIANTS:
-        values = [run["joint"] for run in runs if run["variant"] == name]
-        if values:
-            print(
-                f"{name:36} joint {statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f}), {len(values)} runs"
-            )
+        rows = [entry for entry in runs if entry["variant"] == name]
+        columns = [[entry[key] for entry in rows] for key in SHOWN]
+        if rows:
+            print(f"{name:42}" + "".join(f"{statistics.mean(c):10.3f} ({min(c):.3f}, {max(c):.3f})" for c in columns))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def main() -> None:
             worst.setdefault("two threads", []).append(compare(alone, make(pipe, [prompt], [SEED + i], **options)))
             torch.set_num_threads(1)
             if case == "guidance 3":
-                story = next(generate_long(pipe, [[prompt]], 1, seed=SEED + i, num_inference_steps=STEPS))
+                begun = generate_long(pipe, [[prompt]], 1, seed=SEED + i, num_inference_steps=STEPS, **options)
+                story = next(begun)
                 worst.setdefault("a story's first segment", []).append(compare(alone, (story, None)))
         rows[case] = {way: {key: max(row[key] for row in found) for key in found[0]} for way, found in worst.items()}
         for way, row in rows[case].items():

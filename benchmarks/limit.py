@@ -2,11 +2,13 @@
 
 FLOPs are counted operator by operator (a product of n x m by m x k is 2 n m k; a convolution counts as the product that it
 is, however it is computed). The bound is the rate of a square matrix product, measured in the same run. Prints a table and
-writes benchmarks/results/limit.json.
+writes it beside those of other machines into benchmarks/results/limit.json.
 """
 
 import argparse
 import json
+import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +25,15 @@ from t2vlearn.stages import TASKS
 
 RESULT = Path(__file__).parent / "results" / "limit.json"
 SIDE = 2048
+
+
+def machine_name() -> str:
+    """The processor's (or the card's) name, and which vector instructions torch uses."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def seconds(work: Callable[[], object], repeat: int) -> float:
@@ -89,8 +100,9 @@ def main() -> None:
             f"  {name:44} {row['gflop_a_clip']:7.3f} GFLOP  {row['clips_a_second']:7.1f} a second  "
             f"{row['share_of_bound']:6.1%} of the bound"
         )
-    machine = {"threads": torch.get_num_threads(), "device": str(device), "gflops_bound": bound / 1e9}
-    RESULT.write_text(json.dumps({"preset": options.preset, "machine": machine, "rows": rows}, indent=1) + "\n")
+    machine = {"preset": options.preset, "threads": torch.get_num_threads(), "gflops_bound": bound / 1e9, "rows": rows}
+    machines = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps(machines | {machine_name(): machine}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import torch
 from t2vlearn import TextToVideoPipeline, media, own_clips
 from t2vlearn.decoding import read_clip
 from t2vlearn.folder import find_videos
-from t2vlearn.own_clips import OwnClips
+from t2vlearn.own_clips import FOLDER, OwnClips
 from t2vlearn.pipeline import to_uint8
 from t2vlearn.recipe import PRESETS, STAGES
 from t2vlearn.stages import TASKS
@@ -142,15 +142,15 @@ def load(distinct: int = 64) -> dict:
         start = time.perf_counter()
         own_clips.prepare(some, out, 16, config.pipeline.size, lambda done, fraction: None)
         result["files_read_per_second"] = read / (time.perf_counter() - start)
-        index = out / "clips" / "index.json"
+        index = out / FOLDER / "index.json"
         index.write_text(json.dumps({"captions": json.loads(index.read_text())["captions"] * (files // read)}))
         for i in range(2, files // own_clips.PER_FILE):
-            frames = out / "clips" / f"frames-{i % 2:05}.safetensors"
+            frames = out / FOLDER / f"frames-{i % 2:05}.safetensors"
             shutil.copy(frames, frames.with_name(f"frames-{i:05}.safetensors"))
         own, start = OwnClips(out, 0), time.perf_counter()
         own.encode_all(codec, device, lambda done, fraction: None)
         result["clips_encoded_per_second"] = files / (time.perf_counter() - start)
-        result["megabytes_cached"] = sum(p.stat().st_size for p in (out / "clips").iterdir()) / 1e6
+        result["megabytes_cached"] = sum(p.stat().st_size for p in (out / FOLDER).iterdir()) / 1e6
         for stage, fraction in (("key frames", 0.0), ("key frames", 0.9), ("video", 0.9)):
             rates: dict[str, list[float]] = {"own": [], "world": []}
             tasks = {"own": TASKS[stage](pipe, config, 0, own), "world": TASKS[stage](pipe, config, 0)}

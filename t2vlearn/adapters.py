@@ -2,9 +2,9 @@
 
 LoRA (Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1): W x becomes W x + B A x with A (r, n)
 and B (m, r), B zero at first. Adapted are the layers that say how a thing looks: the convolutions inside frames, the
-Transformer's self-attention and feed-forward, and the codec's decoder. How things move is left to `TimeAttention`, which
-stays as it is. The word is one more row of the text encoder's embedding (Gal et al. 2023, "An Image is Worth One Word", teach
-that row alone).
+Transformer's self-attention and feed-forward, and the codec's decoder. `TimeAttention`, which joins each cell to
+itself at other times, stays as it is. The word is one more row of the text encoder's embedding (Gal et al. 2023, "An Image
+is Worth One Word", teach that row alone).
 
 Each character is an adapter of its own; those that are in use together add up. Needs the extra `personal` (peft).
 """

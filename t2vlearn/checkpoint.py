@@ -84,12 +84,13 @@ def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, float]
             continue
         if metadata.get("recipe") != recipe:
             raise UserError(
-                f"{path} is of another run (preset, length or seed differ): repeat its settings, or leave --resume out"
+                f"{path} is of another run (preset, length, seed, weights or data differ): repeat its settings, or choose "
+                "another folder with --out"
             )
         if damage:
             warnings.warn(f"{damage[0]}: going on from the checkpoint before it", stacklevel=2)
         return tensors, position
-    raise UserError(f"{damage[0]}: leave --resume out to start again")
+    raise UserError(f"{damage[0]}: choose another folder with --out to start again")
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

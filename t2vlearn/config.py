@@ -27,7 +27,7 @@ class PipelineConfig:
         text_depth: blocks of the text encoder.
         process: "rectified_flow" or "ddpm".
         prediction: what the denoisers say: "epsilon" (ddpm only), "v" or "x_0".
-        tau_mean, shift: mean of the training levels and shift of the sampling levels of `RectifiedFlow`.
+        tau_mean, shift: mean of the training levels' log(tau / (1 - tau)), and shift of the sampling levels of `RectifiedFlow`.
         guidance_scale: how hard these weights are pulled unless a caller says otherwise. Young ones need more than good ones.
         words: the vocabulary; empty: that of the toy world.
 

@@ -14,11 +14,25 @@ from typing import BinaryIO
 import imageio_ffmpeg
 import numpy as np
 
+from t2vlearn.errors import UserError
+
 MAX_PIXELS = 10_000_000  # a frame: 4K is 8.8 million
 MAX_SECONDS = 60  # of video; of a longer one, 16 frames would tell nothing
 RATE = 30  # frames a second that the 16 are chosen from
 MAX_ALLOCATION = 300_000_000  # bytes that ffmpeg may ask for at once
 PATIENCE = 120  # seconds that ffmpeg has for a file
+
+
+def find_ffmpeg() -> str:
+    """The program's path.
+
+    Raises:
+        UserError: if there is none.
+    """
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise UserError("there is no ffmpeg here: pip install --force-reinstall imageio-ffmpeg") from None
 
 
 class Unusable(Exception):
@@ -51,7 +65,7 @@ def read_clip(file: BinaryIO, num_frames: int, size: int) -> np.ndarray:
     # The square is measured in pixels as they are shown (sar: the shape of one), and brought to size by averaging.
     square = f"crop='min(iw,ih/sar)':'min(ih,iw*sar)',scale={size}:{size}:flags=area,fps={RATE}"
     command = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-xerror", "-threads", "1"),
+        *(find_ffmpeg(), "-v", "error", "-nostdin", "-xerror", "-threads", "1"),
         *("-max_pixels", str(MAX_PIXELS), "-max_alloc", str(MAX_ALLOCATION), "-protocol_whitelist", "fd", "-i", "fd:"),
         *("-map", "0:V:0", "-vf", square, "-frames:v", str(most), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]

@@ -119,7 +119,7 @@ class Report:
         shuffled: hits of the generated clips against each other's captions.
         chance: expected joint accuracy of a guess, in [0, 1]; of two actors that of one whose order counts.
         frechet, frechet_floor: squared distances of judge features, generated to real and real to real.
-        diversity: 1 as varied as real clips, 0 always the same.
+        diversity: 1 as varied as real clips, 0 always the same; NaN where no caption names everything.
         seconds_per_clip: of generating.
     """
 
@@ -137,8 +137,12 @@ class Report:
     seconds_per_clip: float
 
     def as_dict(self) -> dict:
-        """For JSON."""
-        numbers = {name: value for name, value in vars(self).items() if not isinstance(value, Accuracy)}
+        """For JSON, which has no NaN."""
+        numbers = {
+            name: None if value != value else value
+            for name, value in vars(self).items()
+            if not isinstance(value, Accuracy)
+        }
         return numbers | {name: getattr(self, name).rows() for name in ("model", "real", "codec", "shuffled")}
 
     def table(self) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """The trained pipeline as ONNX files, for runtimes without torch: a page in a browser, a phone, a server in another language.
 
 Each file is one function without a loop; the loop over the steps is the caller's. `manifest.json` holds what else it needs:
-vocabulary, noise levels, sizes, checksums. The extra `export` brings what this takes.
+vocabulary, process and shift that the noise levels follow from, sizes, checksums. The extra `export` brings what this takes.
 """
 
 from __future__ import annotations
@@ -156,12 +156,12 @@ def export_onnx(
         raise UserError("exporting needs the extra `export`: pip install 't2vlearn[export]'") from None
     if weights not in WEIGHTS:
         raise UserError(f"weights can be stored as {' or '.join(WEIGHTS)}, not {weights!r}")
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: choose a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise UserError(f"{folder} holds other files: choose an empty folder or a new one")
+    folder = Path(folder).absolute()  # the name of "." is empty, and its parent is itself
     try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file: choose a folder")
+        if folder.is_dir() and not _may_go(folder):
+            raise UserError(f"{folder} holds other files: choose an empty folder or a new one")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
             made = Path(temporary) / "export"
@@ -179,6 +179,15 @@ def export_onnx(
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from None
     return folder
+
+
+def _may_go(folder: Path) -> bool:
+    """Whether a folder is empty, or an earlier export and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    try:
+        return not names or names == {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from t2vlearn.errors import UserError
 
@@ -53,7 +54,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Lower case, for ffmpeg and Pillow go by the suffix.
-    temporary = path.with_name(f".unfinished-{os.getpid()}{path.suffix.lower()}")
+    temporary = path.with_name(f".unfinished-{uuid4().hex}{path.suffix.lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

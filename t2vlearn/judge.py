@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
+from t2vlearn.errors import UserError
 from t2vlearn.optim import EMA, Muon, split_parameters
 from t2vlearn.pipeline import to_tensor
 from t2vlearn.storage import load_folder, load_weights, save_folder
@@ -142,10 +143,17 @@ class Judge(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str | None = None) -> Judge:
-        """Load a judge: the bundled one, or one from a folder."""
+        """Load a judge: the bundled one, or one from a folder.
+
+        Raises:
+            UserError: if the folder is missing, damaged, or holds no judge.
+        """
         source = BUNDLED if folder is None else Path(folder)
         config, weights = load_folder(source)
-        judge = cls(**config["judge"])
+        try:
+            judge = cls(**config["judge"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{source} holds no judge: give a folder made by `Judge.save_pretrained`") from None
         load_weights(judge, weights, source)
         return judge.eval()
 

@@ -67,8 +67,9 @@ def generate_long(
         latents, key_latents = pipe.initial_noise([seed + i + number * 1_000_003 for i in range(n)])
         start, known = None, None
         if last is not None:
-            # x = (1 - s) z + s epsilon
-            key_latents[:, :, 0] = (1 - start_level) * last + start_level * key_latents[:, :, 0]
+            # x_s = a z + b epsilon: on the straight path (1 - s) z + s epsilon
+            level = torch.full((n,), start_level, device=pipe.device)
+            key_latents[:, :, 0] = pipe.diffusion.add_noise(last, key_latents[:, :, 0], level)
             start = torch.ones(n, len(keys), device=pipe.device)
             start[:, 0] = start_level
             known = start == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import math
+import os
 import re
 import subprocess
 import warnings
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
-import imageio_ffmpeg
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
+from t2vlearn.decoding import find_ffmpeg
 from t2vlearn.errors import UserError
 from t2vlearn.files import check_output, whole_file
 
@@ -85,6 +86,7 @@ def _encode(frames: np.ndarray, suffix: str, fps: float, mark: str = "") -> byte
 
 def _write_video(path: Path, frames: np.ndarray, fps: float, mark: str) -> None:
     codec, options = VIDEO_CODECS[path.suffix]
+    find_ffmpeg()
     # Colour is stored for blocks of 2 × 2 pixels (yuv420p, the kind that plays everywhere), so both sides must be even.
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -158,17 +160,22 @@ def write_clips(path: str | Path, clips: np.ndarray, fps: float = 8, scale: int 
 
 @contextmanager
 def _reading(path: str | Path) -> Iterator[Path]:
-    if not Path(path).is_file():
-        raise UserError(f"there is no file {path}")
+    path = Path(path)
     try:
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` says it as an error
-            yield Path(path)
+            yield path
     except UserError as error:
         raise UserError(f"cannot read {path}: {error}") from None
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
     except Image.DecompressionBombError:
         raise UserError(f"cannot read {path}: its pictures are too large: make them smaller") from None
     except (OSError, RuntimeError, IndexError, ValueError, SyntaxError, EOFError, subprocess.SubprocessError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the system's, which Pillow's and ffmpeg's are not
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
         raise UserError(f"cannot read {path}: it is damaged, or not the kind of file that its name says") from error
 
 
@@ -201,7 +208,7 @@ def read_mark(path: str | Path) -> str:
     """
     with _reading(path) as path:
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path), "-f", "ffmetadata", "-"]
+            command = [find_ffmpeg(), "-v", "quiet", "-i", str(path), "-f", "ffmetadata", "-"]
             told = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout.decode()
             found = re.search(r"^comment=(.*)$", told, re.MULTILINE | re.IGNORECASE)
             mark = re.sub(r"\\(.)", r"\1", found[1]) if found else ""  # ffmpeg puts a stroke before = and ;
@@ -219,6 +226,7 @@ def read_mark(path: str | Path) -> str:
 
 
 def _read_video(path: Path) -> np.ndarray:
+    find_ffmpeg()
     about = iio.immeta(path, plugin="FFMPEG")
     width, height = about["size"]
     _check_size(about["duration"] * about["fps"], width, height)
@@ -237,7 +245,7 @@ def _read_pictures(path: Path) -> np.ndarray:
         _check_size(getattr(image, "n_frames", 1), *image.size)
         for frame in ImageSequence.Iterator(image):
             _check_size(1, *frame.size)  # some kinds of file have frames of several sizes
-            frames.append(np.asarray(frame.convert("RGB")))
+            frames.append(np.asarray(ImageOps.exif_transpose(frame).convert("RGB")))  # as a phone meant it
             durations.append(max(frame.info.get("duration", 0), 1))
     repeats = np.minimum(np.round(np.array(durations) / min(durations)).astype(int), 256)
     _check_size(int(repeats.sum()), *image.size)

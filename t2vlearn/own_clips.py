@@ -28,7 +28,7 @@ from t2vlearn.files import whole_file
 from t2vlearn.folder import Skipped, Video, find_videos, total_bytes
 from t2vlearn.text import MAX_TOKENS, build_tokenizer, split
 
-FOLDER, INDEX, SKIPPED = "clips", "index.json", "skipped.txt"
+FOLDER, INDEX, SKIPPED = ".clips", "index.json", "skipped.txt"
 PER_FILE = 512  # clips
 
 
@@ -39,7 +39,7 @@ def prepare(data: Path, out: Path, num_frames: int, size: int, progress: Callabl
 
     Args:
         data: the folder of videos.
-        out: the run's folder. `clips/` in it is made anew; `skipped.txt` is there only if something is skipped.
+        out: the run's folder. `.clips/` in it is made anew; `skipped.txt` is there only if something is skipped.
         num_frames, size: of each clip.
         progress: called with the number of files that are done and the fraction of all bytes, after each file.
 
@@ -117,7 +117,9 @@ class OwnClips:
         try:
             index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise UserError(f"the clips in {self.folder} are missing: leave --resume out to read the videos") from None
+            raise UserError(
+                f"the clips in {self.folder} are missing: choose another folder with --out to read the videos again"
+            ) from None
         self.captions: list[str] = index["captions"]
         self._orders: dict[int, np.ndarray] = {}
         self._files: dict[str, safe_open] = {}

@@ -45,7 +45,7 @@ class Output:
         """
         from t2vlearn import media
 
-        clips = self.frames if index is None else self.frames[index : index + 1]
+        clips = self.frames if index is None else self.frames[[index]]
         return media.write_clips(path, clips, mark=media.MARK)
 
 
@@ -134,9 +134,11 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         check_numbers(num_inference_steps, guidance_scale)
         for text in prompts or [""]:
             self.check_prompt(text)
+        if negative_prompt:
+            self.check_prompt(negative_prompt)
         text, null = self.encode_prompt(prompts, negative_prompt)
         n, c = len(prompts), self.config
-        seeds = [seed + i for i in range(n)] if isinstance(seed, int) else list(seed)
+        seeds = [seed + i for i in range(n)] if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != n:
             raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
 
@@ -199,7 +201,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         """
         if not all(0 <= s < 2**63 for s in seeds):
             raise UserError(f"seeds are whole numbers from 0 up to 2^63 - 1, not {list(seeds)}")
-        generators, c = [torch.Generator().manual_seed(s) for s in seeds], self.config
+        generators, c = [torch.Generator().manual_seed(int(s)) for s in seeds], self.config
         grid = c.size // c.down
 
         def noise(frames: int) -> Tensor:
@@ -278,8 +280,12 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             raise UserError("characters are not saved with the weights: use `save_character`, then `remove_character`")
         save_folder(save_directory, self.state_dict(), {"info": self.info, **vars(self.config)})
 
-    def save_pretrained(self, save_directory: str | Path) -> Path:
+    def save_pretrained(self, save_directory: str | Path, **hub: object) -> Path:
         """Write the weights folder: `config.json` and `model.safetensors` (float16).
+
+        Args:
+            save_directory: the folder; it is made.
+            hub: what `push_to_hub` says beside it, which this model does not need.
 
         Raises:
             UserError: if it cannot be written, or while the pipeline has characters (`t2vlearn.adapters`).
@@ -291,12 +297,13 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
 
 def _download(model_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=[WEIGHTS_FILE, CONFIG_FILE]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (
+        Exception
+    ) as error:  # a name that no model can have, no network, a proxy: each library in between has its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"there is no folder {model_id}, and the Hub did not give a model of that name ({reason})"
         ) from None

@@ -86,9 +86,10 @@ def run(function: Callable, processes: int, *args) -> None:
     silent = [rank for rank in failed if reports[rank] is None]
     if silent and not told:
         raise Died(f"process {silent[0] + 1} of {processes} died ({_cause(workers[silent[0]].exitcode)})")
-    for rank in [*failed, *range(processes)]:
-        if reports[rank] is not None:
-            raise reports[rank]
+    # What one of them did on purpose tells more than how the others missed it.
+    told_of = [reports[rank] for rank in [*failed, *range(processes)] if reports[rank] is not None]
+    if told_of:
+        raise sorted(told_of, key=lambda report: not isinstance(report, UserError | KeyboardInterrupt))[0]
     if failed:
         raise KeyboardInterrupt  # told to stop before they could listen
 

@@ -28,7 +28,7 @@ class TrainConfig:
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
             clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
-            the same time it makes one and a half times as many steps (benchmarks/LOG.md).
+            the same time it makes 1.7 times as many steps (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
             evidence is as good as its neighbours', and nothing is gained from looking at them (benchmarks/LOG.md).
         questions: weight of the questions that the toy world can answer (`questions`), beside each stage's loss but the last's;

@@ -243,7 +243,7 @@ class KeyframeTask(_DenoiserTask):
             dim = self.pipe_config.dim
             self.said, self.where = Questions(dim, WHAT), Questions(dim, WHERE)
             self.what = PatchQuestions(dim, WHAT, len(self.reading))
-            # AdamW teaches the words in half as many steps (benchmarks/LOG.md).
+            # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
         self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
 

@@ -83,9 +83,9 @@ def train(
         `out`, which `TextToVideoPipeline.from_pretrained` loads.
 
     Raises:
-        UserError: if both or none of minutes and steps are given, nothing can be resumed, `weights` are of another size
-            than the recipe's, no video of `data` can be used, `out` cannot be written or another run holds it, memory runs
-            out, the tracker is not installed, or the loss stays NaN.
+        UserError: if both or none of minutes and steps are given, nothing can be resumed, `out` holds an unfinished run that is
+            not resumed, `weights` are of another size than the recipe's, no video of `data` can be used, `out` cannot be
+            written or another run holds it, memory runs out, the tracker is not installed, or the loss stays NaN.
         Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written.
     """
     if (minutes is None) == (steps is None):
@@ -100,13 +100,17 @@ def train(
         (out / LOG).touch()
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; choose another folder") from None
-    # bf16 is 80 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
+    # bf16 is 30 to 300 times slower than float32 on a CPU without instructions for it (benchmarks/LOG.md).
     precision = "bf16" if torch.cuda.is_available() else "no"
     accelerator = Accelerator(mixed_precision=precision, log_with=tracker, project_dir=out)
     smaller = f"take each batch in more parts than {accumulate} (--accumulate), or choose a smaller preset"
     with run_folder.held(out, accelerator), memory_advice(smaller):
         log = RunLog(out, accelerator, progress)
         try:
+            if not resume and checkpoint.exists(out):
+                raise UserError(
+                    f"{out} holds an unfinished run: go on with --resume, or choose another folder with --out"
+                )
             return _Run(
                 accelerator, log, config, out, minutes, steps, resume, seed, checkpoint_minutes, weights, accumulate, data
             ).run()  # fmt: skip
@@ -151,6 +155,8 @@ class _Run:
         self.sheets, self.next_sheet = 0, config.sheet_every  # so many are written; the next one is due at
         if resume:
             self._load()
+        elif self.first:
+            self.log.cut(0)  # of a run that had ended here
 
     def _own_clips(self, resume: bool) -> OwnClips:
         """The clips of the folder's videos; a run that goes on has them already."""
@@ -172,6 +178,7 @@ class _Run:
             left = seconds * (1 - fraction) / max(fraction, 1e-9)
             self.log.tell(Progress(name, fraction, done, math.nan, done / max(seconds, 1e-9), left, 0))
             if self.stop.is_set():
+                self._total(-1.0)
                 raise self._interrupted(None)
             self._total(1.0)
 
@@ -179,8 +186,9 @@ class _Run:
             work(tell)
             self._total(0.0)
         else:
-            while self._total(0.0):
-                pass
+            while told := self._total(0.0):
+                if told < 0:
+                    raise self._interrupted(None)
 
     def run(self) -> Path:
         in_main = threading.current_thread() is threading.main_thread()

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
+from t2vlearn.errors import UserError
 from t2vlearn.recipe import STAGES
 from t2vlearn.training import train
 
@@ -40,3 +42,11 @@ def lose_one(config, out: Path) -> None:
 
         training._Run._total = total
     train(config, out, steps=100_000, checkpoint_minutes=0)
+
+
+def fail_after_the_other() -> None:
+    """The second process fails at once, the first one a second later, and on purpose."""
+    if os.environ["RANK"] == "1":
+        raise RuntimeError("the connection is closed")
+    time.sleep(1)
+    raise UserError("no videos")

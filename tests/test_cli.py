@@ -126,6 +126,16 @@ def test_a_prompt_that_names_nothing_gets_no_verdict(here, weights):
     assert "judge" not in result.stdout
 
 
+def test_clips_of_another_length_than_the_judges_get_no_verdict(here):
+    from t2vlearn.pipeline import TextToVideoPipeline
+
+    small = {"dim": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "codec_width": 8, "latent_channels": 4}
+    TextToVideoPipeline(**small, num_frames=8).save_pretrained("short")
+    result = run("generate", "a puppy in the park", "--steps", 1, "--weights", "short", "-o", "clip.mp4")
+    assert result.exit_code == 0 and "seen" not in result.stdout, result.output
+    assert len(media.read("clip.mp4")) == 8
+
+
 def test_two_subjects_get_no_verdict_from_a_judge_of_one(here, weights):
     result = run("generate", "a car and a bird", "--weights", weights, "--steps", 1, "-o", "a.webp")
     assert result.exit_code == 0, result.output
@@ -280,6 +290,21 @@ def test_spoilt_weights_are_refused(here, weights, kind, command):
 
 def test_weights_that_are_nowhere_are_refused(here):
     assert_refused(run("info", here / "nowhere" / "at" / "all"), "nowhere")
+
+
+@pytest.mark.parametrize("name", ["runs/a--b", "runs/小狗", "runs/model.git", "runs/" + 100 * "x"])
+def test_names_that_no_model_on_the_hub_has_are_refused(here, name):
+    assert_refused(run("info", name), name)
+
+
+@pytest.mark.parametrize("arguments", [("info", 300 * "x"), ("generate", "a puppy", "--image", 300 * "x")])
+def test_names_that_no_file_can_have_are_refused(here, arguments):
+    assert_refused(run(*arguments), "xxx")
+
+
+def test_closed_streams_stop_no_command(here):
+    command = f'"{sys.executable}" -c "{MAIN}" info --words >&-'
+    assert subprocess.run(command, shell=True, stderr=subprocess.PIPE).stderr == b""
 
 
 def test_weights_that_could_be_on_the_hub_but_are_not_at_hand_are_refused(here):
@@ -459,6 +484,15 @@ def test_info_on_the_bundled_weights_names_the_recipe():
 def test_info_lists_the_words():
     words = run("info", "--words").stdout.split()
     assert {"puppy", "park", "狗"} <= set(words)
+
+
+def test_info_lists_the_words_of_the_weights_that_are_asked_for(tmp_path):
+    from t2vlearn.pipeline import TextToVideoPipeline
+
+    small = {"dim": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "codec_width": 8, "latent_channels": 4}
+    TextToVideoPipeline(**small, words=["lava", "lamp"]).save_pretrained(tmp_path)
+    assert run("info", tmp_path, "--words").stdout == "lava lamp\n"
+    assert "2 (t2vlearn info " in run("info", tmp_path).stdout.replace("\n", "")
 
 
 @pytest.mark.parametrize(

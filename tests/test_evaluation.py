@@ -91,6 +91,13 @@ def test_a_whole_report(tiny_pipeline):
     assert [name for name, _ in report.table()][-1] == "seconds a clip"
 
 
+def test_a_report_of_clips_that_no_caption_describes_whole_is_json(tiny_pipeline):
+    scenes, captions = prompts_of("heldout", 2, seed=4)
+    assert all(s.attributes.keys() != c.named for s, c in zip(scenes, captions))
+    report = evaluate(tiny_pipeline, "heldout", samples=2, seed=4).as_dict()
+    assert json.loads(json.dumps(report, allow_nan=False))["diversity"] is None
+
+
 def test_bad_arguments(tiny_pipeline):
     with pytest.raises(UserError, match="samples"):
         evaluate(tiny_pipeline, samples=1)

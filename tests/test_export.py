@@ -131,8 +131,23 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path, tiny_pipel
     with pytest.raises(UserError, match="holds other files: choose an empty folder"):
         export_onnx(tiny_pipeline, mine, judge=tiny_judge)
     assert [path.name for path in mine.iterdir()] == ["diary.txt"]
+    for foreign in ('{"name": "my web app"}', "[]", "no JSON", '{"files": {"app.js": {}}}'):
+        (mine / "manifest.json").write_text(foreign)
+        with pytest.raises(UserError, match="holds other files: choose an empty folder"):
+            export_onnx(tiny_pipeline, mine, judge=tiny_judge)
+    assert sorted(path.name for path in mine.iterdir()) == ["diary.txt", "manifest.json"]
     with pytest.raises(UserError, match="is a file: choose a folder"):
         export_onnx(tiny_pipeline, mine / "diary.txt", judge=tiny_judge)
     with pytest.raises(UserError, match="float32 or int8, not 'int4'"):
         export_onnx(tiny_pipeline, tmp_path / "new", "int4", tiny_judge)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_export_into_the_present_folder_stands_there_whole_twice(tmp_path, tiny_pipeline, tiny_judge, monkeypatch):
+    (tmp_path / "here").mkdir()
+    for weights in WEIGHTS:
+        monkeypatch.chdir(tmp_path / "here")
+        export_onnx(tiny_pipeline, ".", weights, tiny_judge)
+        files = json.loads((tmp_path / "here" / "manifest.json").read_text())["files"]
+        assert {path.name for path in (tmp_path / "here").iterdir()} == {"manifest.json", *files}
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from t2vlearn.codec import FrameCodec
+from t2vlearn.errors import UserError
 from t2vlearn.judge import NUM_FRAMES, Judge, train_judge, worsen
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
 
@@ -56,6 +57,12 @@ def test_every_frame_counts(judge):
 def test_another_length_is_refused(judge):
     with pytest.raises(ValueError, match=f"{NUM_FRAMES} frames"):
         judge.read(np.zeros((1, 8, 32, 32, 3), np.uint8))
+
+
+def test_weights_that_are_no_judge_are_named(tiny_pipeline, tmp_path):
+    tiny_pipeline.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="holds no judge: give a folder made by `Judge.save_pretrained`"):
+        Judge.from_pretrained(tmp_path)
 
 
 def test_worsened_clips_keep_most_of_the_picture_and_are_repeatable():

@@ -213,6 +213,16 @@ def test_reading_a_grey_picture_and_one_with_transparency(tmp_path):
     assert media.read(tmp_path / "clear.png").shape == (1, 10, 20, 3)
 
 
+def test_a_picture_stands_as_its_camera_says(tmp_path):
+    """EXIF 274, orientation 6: the top of the scene is at the right of what is stored."""
+    stored, exif = np.zeros((8, 12, 3), np.uint8), Image.Exif()
+    stored[:, 6:], exif[274] = 255, 6
+    Image.fromarray(stored).save(tmp_path / "phone.png", exif=exif)
+    shown = media.read(tmp_path / "phone.png")[0]
+    assert shown.shape == (12, 8, 3)
+    assert (shown == np.rot90(stored, -1)).all()
+
+
 def test_encode_webp_is_a_file_in_memory():
     frames = clip(3)
     back = iio.imread(media.encode_webp(frames), extension=".webp", plugin="pillow", mode="RGB", index=...)

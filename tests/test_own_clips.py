@@ -14,7 +14,7 @@ from t2vlearn.codec import FrameCodec
 from t2vlearn.decoding import read_clip
 from t2vlearn.errors import UserError
 from t2vlearn.folder import Skipped
-from t2vlearn.own_clips import OwnClips, prepare, summary
+from t2vlearn.own_clips import FOLDER, OwnClips, prepare, summary
 
 CPU = torch.device("cpu")
 NUMBERS = [0, 5, 15]
@@ -73,7 +73,7 @@ def test_latents_are_the_codecs(prepared):
 
 
 def test_latents_are_made_again_for_another_codec_only(prepared):
-    own, path = OwnClips(prepared[0], 0), prepared[0] / "clips" / "latents-00000.safetensors"
+    own, path = OwnClips(prepared[0], 0), prepared[0] / FOLDER / "latents-00000.safetensors"
     own.encode_all(codec(), CPU, ignore)
     first, before = path.stat().st_ino, own.latents([0], NUMBERS, codec(), CPU)
     own.encode_all(codec(), CPU, ignore)
@@ -88,7 +88,7 @@ def test_latents_are_made_again_for_another_codec_only(prepared):
 def many(tmp_path, monkeypatch):
     """Seven clips in three files. Clip i is all of one colour, which says i."""
     monkeypatch.setattr(own_clips, "PER_FILE", 3)
-    folder = tmp_path / "clips"
+    folder = tmp_path / FOLDER
     for first in (0, 3, 6):
         clips = torch.arange(first, min(first + 3, 7), dtype=torch.uint8).view(-1, 1, 1, 1, 1).expand(-1, 16, 8, 8, 3)
         own_clips._save(folder / own_clips._name("frames", first), clips)
@@ -125,7 +125,7 @@ def test_more_videos_than_fit_in_a_file(own_videos, tmp_path, monkeypatch):
     monkeypatch.setattr(own_clips, "PER_FILE", 2)
     prepare(own_videos, tmp_path, 16, 16, ignore)
     parts, whole = OwnClips(tmp_path, 0).frames(range(5), NUMBERS, CPU), tmp_path / "whole"
-    assert len(list((tmp_path / "clips").glob("frames-*"))) == 3
+    assert len(list((tmp_path / FOLDER).glob("frames-*"))) == 3
     monkeypatch.setattr(own_clips, "PER_FILE", 512)
     prepare(own_videos, whole, 16, 16, ignore)
     assert torch.equal(parts, OwnClips(whole, 0).frames(range(5), NUMBERS, CPU))
@@ -145,13 +145,13 @@ def test_long_captions_are_cut_and_empty_ones_skipped(own_videos, tmp_path):
 
 def test_reading_again_leaves_nothing_of_the_last_time(own_videos, tmp_path):
     prepare(own_videos, tmp_path, 16, 16, ignore)
-    (tmp_path / "clips" / "latents-00000.safetensors").touch()
+    (tmp_path / FOLDER / "latents-00000.safetensors").touch()
     data = tmp_path / "data"
     data.mkdir()
     for name in ("0.mp4", "0.txt"):
         shutil.copy(own_videos / name, data)
     prepare(data, tmp_path, 16, 16, ignore)
-    assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == ["frames-00000.safetensors", "index.json"]
+    assert sorted(p.name for p in (tmp_path / FOLDER).iterdir()) == ["frames-00000.safetensors", "index.json"]
     assert OwnClips(tmp_path, 0).captions == ["A red square!"] and not (tmp_path / "skipped.txt").exists()
 
 
@@ -165,7 +165,7 @@ def test_no_video_at_all_is_one_clear_line(own_videos, tmp_path, names, end):
         shutil.copy(own_videos / name, data)
     with pytest.raises(UserError, match=f"there is no captioned video in .*data that can be used{end}"):
         prepare(data, tmp_path / "run", 16, 16, ignore)
-    assert not (tmp_path / "run" / "clips").exists()
+    assert not (tmp_path / "run" / FOLDER).exists()
 
 
 def test_a_mistyped_folder_costs_no_clips(own_videos, tmp_path):
@@ -175,6 +175,15 @@ def test_a_mistyped_folder_costs_no_clips(own_videos, tmp_path):
     assert OwnClips(tmp_path, 0).captions
 
 
+def test_videos_beside_the_run_stay_as_they_are(own_videos, tmp_path):
+    """A folder of videos may be called clips, and stand where the run's own files come to stand."""
+    data = shutil.copytree(own_videos, tmp_path / "clips")
+    before = sorted(path.name for path in data.iterdir())
+    prepare(data, tmp_path, 16, 16, ignore)
+    own_clips.remove(tmp_path)
+    assert sorted(path.name for path in data.iterdir()) == before
+
+
 def test_missing_clips_are_named(tmp_path):
-    with pytest.raises(UserError, match="the clips in .* are missing: leave --resume out to read the videos"):
+    with pytest.raises(UserError, match="the clips in .* are missing: choose another folder with --out to read"):
         OwnClips(tmp_path, 0)

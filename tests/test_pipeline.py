@@ -49,6 +49,7 @@ def test_pixels_go_in_and_come_out_unchanged():
 def test_the_seed_decides(pipe):
     first, again, other = make(pipe, seed=7), make(pipe, seed=7), make(pipe, seed=8)
     assert (first.frames == again.frames).all() and differ(first, other)
+    assert (make(pipe, seed=np.int64(7)).frames == first.frames).all()
     torch.manual_seed(99)  # torch's own random state has no say
     assert (make(pipe, seed=7).frames == first.frames).all()
 
@@ -233,6 +234,8 @@ def test_unknown_words_are_named_and_generation_goes_on(pipe):
         out = make(pipe, "a brwon zzzz puppy")
     assert out.frames.shape == (1, 16, 32, 32, 3)
     assert pipe.unknown_words("a brwon puppy")["brwon"][0] == "brown"
+    with pytest.warns(UserWarning, match="unknown words say nothing to the model: 'treee'"):
+        make(pipe, "a puppy", negative_prompt="a treee")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(pipe, "a puppy, a PUPPY; 一只小狗 🐶")
@@ -250,6 +253,8 @@ def test_clips_are_saved_as_they_are(pipe, tmp_path):
     out = make(pipe, [PROMPT, "a red star"])
     back = media.read(out.save(tmp_path / "one.webp", index=1))
     assert (media.fit(back, 32) == out.frames[1]).all()
+    last = media.read(out.save(tmp_path / "last.webp", index=-1))
+    assert (last == back).all()
     assert len(media.read(out.save(tmp_path / "both.webp"))) == 16
 
 

@@ -152,6 +152,11 @@ def test_a_mistake_is_reported_once(tmp_path):
         processes.run(train, 2, MICRO, tmp_path, None, 5, True)
 
 
+def test_what_one_says_counts_more_than_how_the_others_miss_it(in_processes):
+    with pytest.raises(UserError, match="^no videos$"):
+        processes.run(in_processes.fail_after_the_other, 2)
+
+
 @pytest.mark.parametrize("number", [0, -1, 2000])
 def test_impossible_numbers_of_processes_are_refused(number):
     with pytest.raises(UserError, match="processes cannot work here: choose from 1 to"):

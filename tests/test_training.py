@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from t2vlearn.errors import UserError
+from t2vlearn.own_clips import FOLDER
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.recipe import PRESETS, STAGES
 from t2vlearn.stages import TASKS
@@ -346,7 +347,7 @@ def test_a_run_on_videos_stopped_in_every_stage_ends_with_the_same_bits(from_vid
     steps = [[(event.stage, event.step) for event in run if event.stage in STAGES] for run in (events, from_videos[1])]
     assert steps[0] == steps[1]
     assert (out / "model.safetensors").read_bytes() == (from_videos[0] / "model.safetensors").read_bytes()
-    assert not (out / "clips").exists()
+    assert not (out / FOLDER).exists()
 
 
 def test_given_weights_can_learn_from_videos(straight, own_videos, tmp_path):
@@ -368,8 +369,8 @@ def test_a_run_on_videos_cannot_go_on_without_its_clips_or_on_others(own_videos,
         train(MICRO, tmp_path, steps=STEPS, data=own_videos, progress=stop_at("codec", 1))
     with pytest.raises(UserError, match="is of another run"):
         train(MICRO, tmp_path, steps=STEPS, data=tmp_path / "others", resume=True)
-    shutil.rmtree(tmp_path / "clips")
-    with pytest.raises(UserError, match="the clips in .* are missing: leave --resume out"):
+    shutil.rmtree(tmp_path / FOLDER)
+    with pytest.raises(UserError, match="the clips in .* are missing: choose another folder"):
         train(MICRO, tmp_path, steps=STEPS, data=own_videos, resume=True)
 
 
@@ -425,8 +426,25 @@ def test_a_run_that_cannot_be_is_refused(tmp_path, options, message):
     ],
 )
 def test_another_runs_checkpoint_is_refused(stopped, config, options):
-    with pytest.raises(UserError, match="is of another run .preset, length or seed differ.: repeat its settings"):
+    with pytest.raises(
+        UserError, match="is of another run .preset, length, seed, weights or data differ.: repeat its settings"
+    ):
         train(config, stopped, resume=True, **options)
+
+
+def test_an_unfinished_run_is_not_thrown_away_by_mistake(stopped):
+    before = {path.name: path.read_bytes() for path in stopped.iterdir()}
+    with pytest.raises(UserError, match="holds an unfinished run: go on with --resume, or choose another folder"):
+        train(MICRO, stopped, steps=STEPS)
+    assert {path.name: path.read_bytes() for path in stopped.iterdir()} == before
+
+
+def test_a_new_run_in_the_folder_of_one_that_has_ended_begins_a_new_log(tmp_path):
+    logs = []
+    for _ in range(2):
+        train(MICRO, tmp_path, steps=STEPS)
+        logs.append([json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()])
+    assert logs[0] == logs[1] == [20]
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(straight, tmp_path):

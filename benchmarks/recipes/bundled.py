@@ -51,7 +51,7 @@ SECOND = replace(
 # and at the very end about what lies between key frames.
 THIRD = replace(SECOND, share=(1.0, 0.0, 0.0))
 JUDGE_STEPS, SAMPLES = 2000, 1000
-# With 3 the big ones, the jumps and the reds come too often where a caption leaves them open; less pull serves these weights
+# With 3 the big ones and the jumps come too often where a caption leaves them open; less pull serves these weights
 # as well, but for two actors (benchmarks/LOG.md, 2026-11-29).
 GUIDANCE = 2.0
 

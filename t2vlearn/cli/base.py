@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +29,10 @@ class _Commands(TyperGroup):
         except OSError as error:
             from t2vlearn.files import NO_ROOM
 
-            if error.errno not in NO_ROOM:
+            if error.errno in (None, errno.EPIPE):  # no word of the system's; or `| head`, which typer ends quietly
                 raise
-            terminal.say(f"Error: the disk is full ({error}): free some space or choose another disk", typer.colors.RED)
+            full = "the disk is full: free some space or choose another disk" if error.errno in NO_ROOM else ""
+            terminal.say(f"Error: {full or 'the system refuses'} ({error})", typer.colors.RED)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
             terminal.say(str(stop) or "Stopped.", typer.colors.YELLOW)
@@ -54,7 +56,8 @@ WEIGHTS = "Folder or Hub id of the weights, instead of the bundled ones."
 def main() -> None:
     """What the command `t2vlearn` runs."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without Chinese shows "?" instead
+        if stream is not None:  # it is None where it was closed before the start
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without Chinese shows "?"
     app()
 
 

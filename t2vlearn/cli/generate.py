@@ -70,6 +70,7 @@ def generate(
     """
     from t2vlearn import media
     from t2vlearn.files import check_output
+    from t2vlearn.judge import NUM_FRAMES
 
     output = check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4", media.SUFFIXES)
     sheet = check_output(output.with_name(f"{output.stem}-keyframes.png"))
@@ -94,7 +95,8 @@ def generate(
     media.write_clips(sheet, result.keyframes, mark=media.MARK)
     typer.echo(f"video       {output}")
     typer.echo(f"key frames  {sheet}")
-    if "clips" not in pipe.info:  # the judge knows the toy world, not other people's videos
+    # The judge knows the toy world, not other people's videos, and clips of one length.
+    if "clips" not in pipe.info and pipe.config.num_frames == NUM_FRAMES:
         _print_verdict(prompts, result.frames)
 
 

@@ -87,6 +87,9 @@ class Playground(Widget):
                 self.send({"type": "cancelled", "id": number})
             except UserError as error:
                 self.send({"type": "error", "id": number, "message": str(error)})
+            except Exception as error:  # else the page would wait for ever
+                self.send({"type": "error", "id": number, "message": f"{type(error).__name__}: {error}"})
+                raise
 
     def _static(self) -> str:
         """In a page of the book there is no kernel: the model that lies beside the pages runs in the browser."""

@@ -42,7 +42,7 @@ def capsule(x: Tensor, y: Tensor, ax, ay, bx, by, r: float) -> Tensor:
 
 
 def box(x: Tensor, y: Tensor, cx: float, cy: float, rx: float, ry: float, corner: float = 0.0) -> Tensor:
-    """Chebyshev distance to a rectangle of half sides rx, ry, with rounded corners."""
+    """Signed distance to a rectangle of half sides rx, ry, with rounded corners."""
     qx, qy = (x - cx).abs() - rx + corner, (y - cy).abs() - ry + corner
     return (qx.clamp(min=0) ** 2 + qy.clamp(min=0) ** 2).sqrt() + torch.maximum(qx, qy).clamp(max=0) - corner
 
