@@ -160,7 +160,7 @@ def export_onnx(
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: choose a folder")
-        if folder.is_dir() and not _may_go(folder):
+        if folder.is_dir() and not _replaceable(folder):
             raise UserError(f"{folder} holds other files: choose an empty folder or a new one")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
@@ -181,7 +181,7 @@ def export_onnx(
     return folder
 
 
-def _may_go(folder: Path) -> bool:
+def _replaceable(folder: Path) -> bool:
     """Whether a folder is empty, or an earlier export and nothing else."""
     names = {path.name for path in folder.iterdir()}
     try:

@@ -86,7 +86,7 @@ def _encode(frames: np.ndarray, suffix: str, fps: float, mark: str = "") -> byte
 
 def _write_video(path: Path, frames: np.ndarray, fps: float, mark: str) -> None:
     codec, options = VIDEO_CODECS[path.suffix]
-    find_ffmpeg()
+    find_ffmpeg()  # without it imageio's error would look like a full disk
     # Colour is stored for blocks of 2 × 2 pixels (yuv420p, the kind that plays everywhere), so both sides must be even.
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -226,7 +226,7 @@ def read_mark(path: str | Path) -> str:
 
 
 def _read_video(path: Path) -> np.ndarray:
-    find_ffmpeg()
+    find_ffmpeg()  # without it imageio's error would look like a damaged file
     about = iio.immeta(path, plugin="FFMPEG")
     width, height = about["size"]
     _check_size(about["duration"] * about["fps"], width, height)

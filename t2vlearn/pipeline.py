@@ -300,9 +300,8 @@ def _download(model_id: str, revision: str | None) -> Path:
 
     try:
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=[WEIGHTS_FILE, CONFIG_FILE]))
-    except (
-        Exception
-    ) as error:  # a name that no model can have, no network, a proxy: each library in between has its own
+    except Exception as error:
+        # A name that no model can have, no network, a proxy: each library in between has errors of its own.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"there is no folder {model_id}, and the Hub did not give a model of that name ({reason})"

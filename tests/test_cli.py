@@ -17,6 +17,7 @@ from t2vlearn import cli, media
 
 COMMANDS = ("generate", "story", "train", "evaluate", "info")
 MAIN = "import sys; sys.argv[0] = 't2vlearn'; from t2vlearn.cli import main; main()"
+SMALL = {"dim": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "codec_width": 8, "latent_channels": 4}
 #: Puts a preset among the others that is trained in seconds.
 MICRO = """
 from t2vlearn import training
@@ -43,9 +44,7 @@ def weights(tmp_path_factory):
     """A folder with the weights of a tiny, untrained pipeline."""
     from t2vlearn.pipeline import TextToVideoPipeline
 
-    pipe = TextToVideoPipeline(
-        dim=32, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4, info={"machine": "a test"}
-    )
+    pipe = TextToVideoPipeline(**SMALL, info={"machine": "a test"})
     return pipe.save_pretrained(tmp_path_factory.mktemp("weights"))
 
 
@@ -129,8 +128,7 @@ def test_a_prompt_that_names_nothing_gets_no_verdict(here, weights):
 def test_clips_of_another_length_than_the_judges_get_no_verdict(here):
     from t2vlearn.pipeline import TextToVideoPipeline
 
-    small = {"dim": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "codec_width": 8, "latent_channels": 4}
-    TextToVideoPipeline(**small, num_frames=8).save_pretrained("short")
+    TextToVideoPipeline(**SMALL, num_frames=8).save_pretrained("short")
     result = run("generate", "a puppy in the park", "--steps", 1, "--weights", "short", "-o", "clip.mp4")
     assert result.exit_code == 0 and "seen" not in result.stdout, result.output
     assert len(media.read("clip.mp4")) == 8
@@ -489,8 +487,7 @@ def test_info_lists_the_words():
 def test_info_lists_the_words_of_the_weights_that_are_asked_for(tmp_path):
     from t2vlearn.pipeline import TextToVideoPipeline
 
-    small = {"dim": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "codec_width": 8, "latent_channels": 4}
-    TextToVideoPipeline(**small, words=["lava", "lamp"]).save_pretrained(tmp_path)
+    TextToVideoPipeline(**SMALL, words=["lava", "lamp"]).save_pretrained(tmp_path)
     assert run("info", tmp_path, "--words").stdout == "lava lamp\n"
     assert "2 (t2vlearn info " in run("info", tmp_path).stdout.replace("\n", "")
 

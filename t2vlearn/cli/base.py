@@ -31,8 +31,9 @@ class _Commands(TyperGroup):
 
             if error.errno in (None, errno.EPIPE):  # no word of the system's; or `| head`, which typer ends quietly
                 raise
-            full = "the disk is full: free some space or choose another disk" if error.errno in NO_ROOM else ""
-            terminal.say(f"Error: {full or 'the system refuses'} ({error})", typer.colors.RED)
+            full = error.errno in NO_ROOM
+            what = "the disk is full: free some space or choose another disk" if full else "the system refuses"
+            terminal.say(f"Error: {what} ({error})", typer.colors.RED)
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
             terminal.say(str(stop) or "Stopped.", typer.colors.YELLOW)
