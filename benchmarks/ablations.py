@@ -32,7 +32,7 @@ VARIANTS: dict[str, TrainConfig] = {
     "video: whole clips from the start": replace(TINY, thinned=0.0),
     "no noise levels of their own": replace(TINY, mixed_levels=0.0),
     "key frames: twice the clips a step": replace(TINY, batch=(32, 32, 4)),
-    "one convolutional block at each end": replace(TINY, pipeline=replace(TINY.pipeline, convs=1)),
+    "four convolutional blocks at each end": replace(TINY, pipeline=replace(TINY.pipeline, convs=4)),
     "no convolutions": replace(TINY, pipeline=replace(TINY.pipeline, convs=0)),
     "noise levels around one half": replace(TINY, pipeline=replace(TINY.pipeline, tau_mean=0.0)),
     "v in place of x_0": replace(TINY, pipeline=replace(TINY.pipeline, prediction="v")),

@@ -1,9 +1,9 @@
 """How do time and memory grow with frames, size, width, depth, batch and steps? `python benchmarks/growth.py [--repeat 5]`
 
-One training step (forward and backward) of the preset's denoiser on whole clips; one thing at a time is halved, doubled and
-quadrupled. Memory is what the forward pass keeps for the backward pass, counted exactly, storage by storage. For steps it is
-the time of making a clip. Each row ends with exponents: y ~ x^p, fitted by least squares to the logarithms. Prints a table
-and writes benchmarks/results/growth.json.
+One training step (forward and backward) of the bundled weights' denoiser on whole clips; one thing at a time is halved,
+doubled and quadrupled. Memory is what the forward pass keeps for the backward pass, counted exactly, storage by storage. For
+steps it is the time of making a clip. Each row ends with exponents: y ~ x^p, fitted by least squares to the logarithms.
+Prints a table and writes benchmarks/results/growth.json.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from t2vlearn import TextToVideoPipeline
+from t2vlearn.config import PipelineConfig
 from t2vlearn.costs import kept_bytes
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
 from t2vlearn.recipe import PRESETS
@@ -43,7 +44,7 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
 
 def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> Callable[[], Tensor]:
     """The forward pass of a denoiser of these measures; the rest of the network as in the preset."""
-    c = PRESETS["tiny"].pipeline
+    c = PipelineConfig()
     heads = dim // (c.dim // c.num_heads)
     width = c.width * dim // c.dim  # the convolutions grow with the Transformer
     net = SpaceTimeDenoiser(c.latent_channels, size // c.down, dim, depth, heads, width=width, convs=c.convs).to(DEVICE)
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="steps to time")
     repeat = parser.parse_args().repeat
     torch.set_flush_denormal(True)
-    c, batch = PRESETS["tiny"].pipeline, PRESETS["tiny"].batch[2]
+    c, batch = PipelineConfig(), PRESETS["tiny"].batch[2]
     usual = {"frames": c.num_frames, "size": c.size, "dim": c.dim, "depth": c.depth, "batch": batch}
     rows: dict[str, dict] = {}
     for name, value in usual.items():

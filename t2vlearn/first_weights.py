@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,8 @@ import torch
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 
-FREE = ("tau_mean", "shift", "guidance_scale")  # fields that weights of one kind may differ in
+FREE = ("tau_mean", "shift", "guidance_scale")  # what the recipe says of given weights, too
+CLIP = ("size", "num_frames", "num_keyframes")  # what weights have to share with it
 
 
 def first_pipeline(
@@ -20,22 +21,25 @@ def first_pipeline(
     """A pipeline with random weights, or with given ones, of whose codec the encoder then stays as it is.
 
     Args:
-        config: the networks' sizes. Of given weights' only that may differ which they do not depend on, `FREE`.
+        config: the networks' sizes. Given weights bring their own, and take `FREE` from here; `CLIP` has to be the same.
         weights: a folder or a Hub id.
         new: words to be learnt. Without weights they are the vocabulary; to that of weights, those are added that it lacks.
 
     Raises:
-        UserError: for weights that cannot be loaded or are of another size.
+        UserError: for weights that cannot be loaded, or that make other clips or know other words than the recipe.
     """
     if not weights:
         return TextToVideoPipeline(**asdict(config) | ({"words": list(new)} if new else {}))
     source = TextToVideoPipeline.from_pretrained(weights)
-    old = source.config.words
+    own, old = source.config, source.config.words
     words = [*old, *(word for word in new if word not in set(old))] if new else config.words
-    pipe = TextToVideoPipeline(**asdict(config) | {"words": words}, info=source.info)
-    own, wanted = asdict(source.config), asdict(pipe.config) | ({"words": old} if new else {})
-    if differ := ", ".join(key for key in own if own[key] != wanted[key] and key not in FREE):
-        raise UserError(f"{weights} are weights of another model ({differ}): choose the preset that made them")
+    sizes = replace(own, words=words, **{key: getattr(config, key) for key in FREE})
+    pipe = TextToVideoPipeline(**asdict(sizes), info=source.info)
+    differ = [key for key in CLIP if getattr(own, key) != getattr(config, key)]
+    if differ := differ + ["words"] * (not new and old != pipe.config.words):
+        raise UserError(
+            f"{weights} are weights of another model ({', '.join(differ)}): choose the preset that made them"
+        )
     state = source.state_dict()
     rows = "text_encoder.embedding.weight"  # old words keep theirs, behind which the new ones have their first ones
     state[rows] = torch.cat([state[rows], pipe.state_dict()[rows][len(state[rows]) :]])

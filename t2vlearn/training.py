@@ -71,7 +71,8 @@ def train(
         progress: called after each step.
         checkpoint_minutes: time between checkpoints.
         weights: go on from these (a folder or a Hub id) instead of from nothing; another seed then gives clips that they
-            have not seen. Of the codec only the decoder goes on, for the denoisers know the encoder's latents.
+            have not seen. Networks are as large as theirs, whatever the recipe says (`first_weights`). Of the codec only the
+            decoder goes on, for the denoisers know the encoder's latents.
         accumulate: take each batch in so many parts, one after the other, and step once: less memory, the same result. It may
             differ from one resumption to the next.
         tracker: draw the curves there too: one that `accelerate` knows, such as "tensorboard", which writes into `out`.
@@ -84,7 +85,7 @@ def train(
 
     Raises:
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `out` holds an unfinished run that is
-            not resumed, `weights` are of another size than the recipe's, no video of `data` can be used, `out` cannot be
+            not resumed, `weights` make other clips than the recipe's, no video of `data` can be used, `out` cannot be
             written or another run holds it, memory runs out, the tracker is not installed, or the loss stays NaN.
         Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written.
     """

@@ -37,9 +37,18 @@ def test_old_words_keep_their_vectors_and_new_ones_come_behind(folder, tmp_path)
     torch.testing.assert_close(again.text_encoder.embedding.weight, rows, atol=1e-3, rtol=1e-3)
 
 
-def test_another_model_is_refused(folder):
-    with pytest.raises(UserError, match=r"another model \(depth\): choose the preset"):
-        first_pipeline(replace(SMALL, depth=2), folder, ["bike"])
+def test_given_weights_bring_their_sizes_and_take_what_is_free(folder):
+    pipe = first_pipeline(replace(SMALL, depth=2, convs=1, tau_mean=0.5, guidance_scale=1.0), folder, ["bike"])
+    assert (pipe.config.depth, pipe.config.convs) == (SMALL.depth, SMALL.convs)
+    assert (pipe.config.tau_mean, pipe.config.guidance_scale, pipe.diffusion.mean) == (0.5, 1.0, 0.5)
+    state = pipe.state_dict()
+    for name, value in TextToVideoPipeline.from_pretrained(folder).visual_encoder.state_dict().items():
+        assert torch.equal(state[f"visual_encoder.{name}"], value)
+
+
+def test_weights_that_make_other_clips_are_refused(folder):
+    with pytest.raises(UserError, match=r"another model \(num_frames, num_keyframes\): choose the preset"):
+        first_pipeline(replace(SMALL, num_frames=8, num_keyframes=2), folder, ["bike"])
     with pytest.raises(UserError, match=r"another model \(words\)"):  # without new words it would forget the old ones
         first_pipeline(SMALL, folder)
 

@@ -108,9 +108,9 @@ def test_the_video_generator_starts_from_the_key_frames_denoiser(tmp_path):
     assert ours["position"].std() > 0.1 and all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
-def test_weights_of_another_model_are_refused(straight, tmp_path):
-    config = replace(MICRO, pipeline=replace(SMALL, depth=2))
-    with pytest.raises(UserError, match=r"another model \(depth\): choose the preset"):
+def test_weights_that_make_other_clips_are_refused(straight, tmp_path):
+    config = replace(MICRO, pipeline=replace(SMALL, num_frames=8))
+    with pytest.raises(UserError, match=r"another model \(num_frames\): choose the preset"):
         train(config, tmp_path, steps=4, weights=straight[0])
 
 
