@@ -37,10 +37,12 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     x = x.mT if tall else x
     s = x @ x.mT
     product = identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device).expand_as(s)
-    for _ in range(steps):
-        # P = a + b S + c S^2;  X <- P X, and so S <- P S P
+    for round_ in range(steps):
+        # P = a + b S + c S^2;  X <- P X
         p = torch.baddbmm(s, s, s, beta=B, alpha=C).add_(identity, alpha=A)
-        product, s = p @ product, p @ s @ p
+        product = p @ product if round_ else p
+        if round_ + 1 < steps:  # and so S <- P S P
+            s = p @ s @ p
     x = product @ x
     return (x.mT if tall else x).reshape(shape)
 

@@ -60,6 +60,7 @@ PRESETS = {
     "tiny": TrainConfig(
         pipeline=PipelineConfig(convs=1),
         batch=(32, 16, 4),
+        share=(0.24, 0.62, 0.14),
         muon_lr=(3e-3, 2e-3, 3e-3),
         adamw_lr=(2e-3, 1.5e-3, 2e-3),
         questions=0.1,
