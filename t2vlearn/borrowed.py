@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from t2vlearn.text import TextEncoder
+from t2vlearn.text import UNK, TextEncoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -65,9 +65,12 @@ class BorrowedTextEncoder(nn.Module):
         Returns:
             The share of the variance of E[id] that stays unexplained.
         """
+        captions = [caption for caption in captions if self.pieces(caption)]
         states = [h for i in range(0, len(captions), batch) for h in self.states(captions[i : i + batch])]
         ids, mask = self.own.tokenize(captions)
-        h, e = torch.cat(states).double(), self.own.embedding(ids[mask]).double()
+        ids = ids[mask]
+        known = ids != self.own.tokenizer.token_to_id(UNK)
+        h, e = torch.cat(states)[known].double(), self.own.embedding(ids[known]).double()
         h_mean, e_mean = h.mean(0), e.mean(0)
         h, e = h - h_mean, e - e_mean
         # (H'H / n + ridge I) W' = H'E / n

@@ -190,7 +190,9 @@ class PowerLaw:
 
 
 def fit_power_law(compute: Sequence[float], loss: Sequence[float]) -> PowerLaw:
-    """The law with the least squared error of log L: the floor by trial, scale and exponent by a straight line for each.
+    """A law with a small squared error of log L.
+
+    For each floor on trial a straight line through log(L - floor) against log C; of these laws the one nearest to log L.
 
     Args:
         compute: C > 0, at least four values.
@@ -245,11 +247,14 @@ def fit_surface(parameters: Sequence[float], data: Sequence[float], loss: Sequen
         parameters, data, loss: N, D and L of each run's points.
 
     Raises:
-        ValueError: for fewer than six points, or if no surface that falls with N and with D fits.
+        ValueError: for fewer than six points, three sizes or three amounts of data, or if no surface that falls with N and
+            with D fits.
     """
     if len(loss) < 6:
         raise ValueError(f"five numbers cannot be fitted to {len(loss)} points: give at least six")
     n, d, y = (np.asarray(values, float) for values in (parameters, data, loss))
+    if min(len(set(n)), len(set(d))) < 3:  # two points have many exponents
+        raise ValueError("a surface needs at least three sizes and three amounts of data")
     n_unit, d_unit = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())
     best, least = None, np.inf
     for alpha, beta in np.stack(np.meshgrid(np.arange(0.05, 1.5, 0.025), np.arange(0.05, 1.5, 0.025)), -1).reshape(
@@ -258,7 +263,7 @@ def fit_surface(parameters: Sequence[float], data: Sequence[float], loss: Sequen
         terms = np.stack([np.ones_like(n), (n / n_unit) ** -alpha, (d / d_unit) ** -beta], 1) / y[:, None]
         factors, *_ = np.linalg.lstsq(terms, np.ones_like(y), rcond=None)
         error = np.square(terms @ factors - 1).sum()
-        if error < least and (factors >= 0).all():
+        if error < least and factors[0] >= 0 and (factors[1:] > 0).all():
             a, b = factors[1] * n_unit**alpha, factors[2] * d_unit**beta
             best, least = LossSurface(*map(float, (factors[0], a, alpha, b, beta))), error
     if best is None:
@@ -277,7 +282,12 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
     Returns:
         Rows (compute, loss, parameters), (n, 3), where at least two sizes have points. A loss that is no lower than one at
         less compute is left out: there the line that was best has ended.
+
+    Raises:
+        ValueError: for fewer than two runs.
     """
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} runs have no frontier: give at least two")
     starts, ends = sorted(c[0] for _, c, _ in runs), sorted(c[-1] for _, c, _ in runs)
     rows: list[tuple[float, float, float]] = []
     for compute in np.geomspace(starts[1], ends[-2], points):
@@ -286,6 +296,6 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
             for n, c, y in runs
             if c[0] <= compute <= c[-1]
         ]
-        if not rows or min(found)[0] < rows[-1][1]:
+        if len(found) > 1 and (not rows or min(found)[0] < rows[-1][1]):
             rows.append((compute, *min(found)))
     return np.array(rows)

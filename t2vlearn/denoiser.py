@@ -176,7 +176,7 @@ class SpaceTimeDenoiser(nn.Module):
         num_heads: attention heads a block.
         patch: side of the square of latent cells that makes one token.
         width: channels of the convolutions.
-        convs: convolutional blocks before the Transformer, and as many after it.
+        convs: convolutional blocks before the Transformer, and as many after it; attention over time follows every second one.
     """
 
     def __init__(

@@ -346,7 +346,9 @@ class DDPM(DiffusionModel):
         """
         bar, bar_next = (expand(self.alpha_bar_at(level), x_t) for level in (tau, tau_next))
         epsilon = (x_t - bar.sqrt() * x_0) / (1 - bar).sqrt().clamp(min=1e-6)
-        # The clamps change nothing but 0 / 0 at given frames (bar = 1) and roots of rounding errors below zero.
-        sigma = self.eta * ((1 - bar_next) / (1 - bar).clamp(min=1e-12) * (1 - bar / bar_next)).clamp(min=0).sqrt()
+        # The clamps change nothing but 0 / 0, at given frames (bar = 1) and where nothing is left (bar = 0), and roots of
+        # rounding errors below zero.
+        fresh = (1 - bar_next) / (1 - bar).clamp(min=1e-12) * (1 - bar / bar_next.clamp(min=1e-12))
+        sigma = self.eta * fresh.clamp(min=0).sqrt()
         x = bar_next.sqrt() * x_0 + (1 - bar_next - sigma**2).clamp(min=0).sqrt() * epsilon
         return x if noise is None else x + sigma * noise

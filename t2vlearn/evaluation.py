@@ -32,6 +32,7 @@ EVAL_SPLITS = {
 }
 #: Evaluation scenes and clips are numbered apart from every training run's, whose seeds are small.
 SEED = 10_000_000
+APART = 100_000  # between the noise of two evaluations
 BATCH = 25
 
 
@@ -75,7 +76,11 @@ def match(reading: dict, scene: Scene) -> dict:
 
 @dataclass
 class Accuracy:
-    """Hits among trials of each attribute, and "joint": everything that the caption names is right."""
+    """Hits among trials of each attribute, and "joint": everything that the caption names is right.
+
+    Of two actors each is a trial of its own, as if neither depended on the other: so the intervals of single attributes may be
+    too narrow there, up to a factor of sqrt(2). "joint" has one trial a clip.
+    """
 
     hits: dict[str, int]
     trials: dict[str, int]
@@ -212,7 +217,7 @@ def evaluate(
     scenes, captions = prompts_of(split, samples, seed)
     judge = judge or Judge.from_pretrained()
     actors = len(scenes[0].actors)
-    size, frames = pipeline.config.size, pipeline.config.num_frames
+    size, frames, base = pipeline.config.size, pipeline.config.num_frames, SEED + APART * seed
 
     def batches(stage: str):
         for first in range(0, samples, BATCH):
@@ -227,17 +232,17 @@ def evaluate(
     features: dict[str, list[Tensor]] = {name: [] for name in ("model", "real", "other")}
     with torch.no_grad():
         for part in batches("real clips"):
-            clips = real(part, SEED + seed)
+            clips = real(part, base)
             coded = pipeline.visual_encoder.codec
             restored = coded.decode(coded.encode(clips.to(pipeline.device))).cpu().clamp(-1, 1)
             read["real"] += judge.read(clips, actors)
             read["codec"] += judge.read(restored, actors)
             features["real"].append(judge.features(clips))
-            features["other"].append(judge.features(real(part, SEED + seed + 1)))
+            features["other"].append(judge.features(real(part, base + 1)))
         spent = 0.0
         for part in batches("generated clips"):
             start = time.perf_counter()
-            made = pipeline(captions[part], seed=SEED + seed + part.start)
+            made = pipeline(captions[part], seed=base + part.start)
             spent += time.perf_counter() - start
             clips = to_tensor(made.frames)
             read["model"] += judge.read(clips, actors)
@@ -276,8 +281,9 @@ def diversity(pipeline: TextToVideoPipeline, scenes: list[Scene], captions: list
         parts = [pipeline(texts[i : i + BATCH], seed=first + i).frames for i in range(0, len(texts), BATCH)]
         return to_tensor(np.concatenate(parts))
 
-    made = distance(generated(SEED + seed + 50_000), generated(SEED + seed + 60_000))
-    return made / distance(*(render(chosen, frames, size, SEED + seed + i) for i in (2, 3)))
+    base = SEED + APART * seed
+    made = distance(generated(base + 50_000), generated(base + 60_000))
+    return made / distance(*(render(chosen, frames, size, base + i) for i in (2, 3)))
 
 
 def measured_with(result: dict) -> str:

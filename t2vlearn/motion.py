@@ -89,8 +89,13 @@ def move_on(frames: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
 
     Returns:
         uint8 (len(numbers), h, w, 3).
+
+    Raises:
+        ValueError: if nothing stands out from the ground in some frame.
     """
     centres, _ = track(frames)
+    if not np.isfinite(centres).all():
+        raise ValueError("in some frame nothing stands out from the ground: give frames with one actor on plain ground")
     fit = np.polyfit(np.arange(len(frames)), centres, 1)  # (2, 2): v, c_0
     shifts = [(fit[1] + n * fit[0] - centres[-1]) * frames.shape[2:0:-1] for n in numbers]  # in pixels
     last = torch.from_numpy(frames[-1:].copy()).permute(0, 3, 1, 2).float()

@@ -77,7 +77,9 @@ class Muon(torch.optim.Optimizer):
             for (n, m), params in by_shape.items():
                 updates = []
                 for p in params:
-                    moment = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    if "momentum" not in self.state[p]:
+                        self.state[p]["momentum"] = torch.zeros_like(p)
+                    moment = self.state[p]["momentum"]
                     # M <- mu M + G; the update is G + mu M (Nesterov)
                     moment.mul_(group["momentum"]).add_(p.grad)
                     updates.append(p.grad.add(moment, alpha=group["momentum"]).flatten(1))

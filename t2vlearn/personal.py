@@ -57,8 +57,10 @@ def learn_character(
         The losses of each network: "decoder", "keyframes" and "video".
 
     Raises:
-        UserError: for a bad word, or clips and captions that do not fit.
+        UserError: for a bad word, clips and captions that do not fit, or a pipeline that is not on the CPU.
     """
+    if pipe.device.type != "cpu":
+        raise UserError(f"characters are learnt on the CPU, and the pipeline is on {pipe.device}: pipe.to('cpu') first")
     x, c = clips if isinstance(clips, Tensor) else to_tensor(clips), pipe.config
     if x.shape[1:] != (3, c.num_frames, c.size, c.size) or len(x) != len(captions) or not len(x):
         raise UserError(

@@ -55,8 +55,9 @@ class TrainConfig:
 
 
 PRESETS = {
-    # 32 x 32, two CPU cores, minutes. In so short a time the steps count, and one convolutional block at each end makes
-    # half as many again as the four of the bundled weights (benchmarks/LOG.md).
+    # 32 x 32, two CPU cores, minutes. In so short a time the steps count, and one convolutional block at each end, without the
+    # attention over time that follows every second one, makes half as many again as the bundled weights' four
+    # (benchmarks/LOG.md). The codec is what the subject waits for, hence its share.
     "tiny": TrainConfig(
         pipeline=PipelineConfig(convs=1),
         batch=(32, 16, 4),

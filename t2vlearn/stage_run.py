@@ -35,7 +35,7 @@ class StageRun:
         self.accelerator, self.config, self.task = accelerator, config, task
         self.parts = 1 if task.stage == "codec" else accumulate
         matrices, others = split_parameters(task, task.for_adamw)
-        self.ema = EMA(task, config.ema_decay)
+        self.ema = EMA(task.to(accelerator.device), config.ema_decay)  # the listeners are new, and were made on the CPU
         number = STAGES.index(task.stage)
         self.base_lr = (config.muon_lr[number], config.adamw_lr[number])
         muon = Muon(matrices, lr=self.base_lr[0])

@@ -75,7 +75,7 @@ def first_then_rest(
     """Half of the steps draw all key frames, of which the first is kept; the other half draws the rest with that one given.
 
     Drawn all at once they do not use such words as "clockwise": there is nothing yet to turn (benchmarks/LOG.md). It takes as
-    many steps; one step alone draws all.
+    many steps; one step alone draws all. The rest begins from the noise that the first was drawn beside.
 
     Args:
         walk: (x, known, steps, steps done before) -> sample; where `known` (b, k), x is clean.

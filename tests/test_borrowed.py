@@ -53,6 +53,14 @@ def test_the_fit_is_ridge_regression(text):
     assert 0 < unexplained < text.fit(CAPTIONS, ridge=100.0) < 1
 
 
+def test_words_that_own_does_not_know_and_empty_captions_are_not_fitted(text):
+    text.fit(CAPTIONS, batch=5)
+    weight = text.projection.weight.clone()
+    known = text.fit([*CAPTIONS, "", "hound"], batch=len(CAPTIONS) + 2)
+    assert known == pytest.approx(text.fit(CAPTIONS, batch=5), rel=1e-3)
+    torch.testing.assert_close(text.projection.weight, weight, atol=1e-5, rtol=1e-4)
+
+
 def test_words_go_through_the_projection_and_the_empty_caption_does_not(text):
     text.fit(CAPTIONS)
     tokens, mask, pooled = text.encode(["a hound", "", "puppy"])

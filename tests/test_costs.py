@@ -129,6 +129,14 @@ def test_the_frontier_ends_with_the_line_that_was_best():
     assert rows[-1, 0] <= 100 and (rows[:, 2] == 10).all() and (np.diff(rows[:, 1]) < 0).all()
 
 
+def test_the_frontier_is_where_at_least_two_sizes_have_points():
+    pairs = [(1, [1, 2], [9.0, 8.0]), (2, [1.5, 3], [7.9, 7.0]), (3, [5, 10], [6.0, 5.0]), (4, [6, 12], [4.9, 4.0])]
+    rows = frontier(pairs, points=200)
+    assert all(1.5 <= c <= 2 or 6 <= c <= 10 for c in rows[:, 0]) and {2, 4} == set(rows[:, 2])
+    with pytest.raises(ValueError, match="at least two"):
+        frontier(pairs[:1])
+
+
 SURFACE = LossSurface(0.4, 30.0, 0.45, 8.0, 0.3)
 
 
@@ -154,3 +162,9 @@ def test_losses_that_rise_with_size_and_data_have_no_surface():
         fit_surface(n, d, n * d)
     with pytest.raises(ValueError, match="at least six"):
         fit_surface(n[:5], d[:5], n[:5])
+
+
+def test_one_size_determines_no_surface():
+    d = np.geomspace(1e2, 1e4, 8)
+    with pytest.raises(ValueError, match="three sizes"):
+        fit_surface(np.full(8, 1e6), d, 0.3 + d**-0.4)

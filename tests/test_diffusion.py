@@ -337,6 +337,12 @@ class Mixture:
 N = 20000
 
 
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_more_steps_than_the_process_has_do_no_harm(eta):
+    ddpm = DDPM(zero_terminal_snr(linear_beta(10)), "v", eta=eta)
+    assert ddpm.sample(lambda x, tau: torch.zeros_like(x), torch.ones(1, 2, 3, 4, 4), 25).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("model", "steps"),
     [

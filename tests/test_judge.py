@@ -75,6 +75,11 @@ def test_worsened_clips_keep_most_of_the_picture_and_are_repeatable():
     assert 0 < changed.sum() < len(clips)  # some stay as they are
 
 
+def test_a_batch_in_which_no_size_can_be_read_has_a_loss(judge):
+    scene = Scene((Actor("star", "red", "big", "grows"),), "park")
+    assert torch.isfinite(judge.loss(render([scene], 16, 32, 0)[:, :, ::2], [scene]))
+
+
 def test_training_lowers_the_loss():
     losses = []
     train_judge(FrameCodec(4, 4, 16).eval(), steps=60, batch=8, on_step=lambda i, loss, ema: losses.append(loss))

@@ -72,6 +72,11 @@ def test_moving_on_is_where_uniform_motion_leads():
     assert np.abs(centres - true[[0, 5, 10, 15]]).max() * SIZE < 0.7
 
 
+def test_nothing_cannot_move_on():
+    with pytest.raises(ValueError, match="nothing stands out"):
+        move_on(np.full((4, SIZE, SIZE, 3), 200, np.uint8), [0, 5])
+
+
 def test_frames_need_not_be_square():
     frames, *_ = clip("moves down")
     wide = np.concatenate([frames, np.repeat(frames[:, :, -1:], SIZE, 2)], 2)

@@ -1,5 +1,6 @@
 """Learning a character: the loss falls, the base stays, mistakes are refused before anything is changed."""
 
+import copy
 import re
 
 import pytest
@@ -45,4 +46,6 @@ def test_clips_and_captions_have_to_fit(pipe, clips):
         learn_character(pipe, "robot", clips, CAPTIONS[:3])
     with pytest.raises(UserError, match="needs the word"):
         learn_character(pipe, "robot", clips, ["a star"] * len(clips))
+    with pytest.raises(UserError, match="on the CPU"):
+        learn_character(copy.deepcopy(pipe).to("meta"), "robot", clips, CAPTIONS)
     assert characters(pipe) == []

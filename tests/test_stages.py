@@ -190,6 +190,13 @@ def test_frames_that_are_given():
     )
 
 
+def test_of_a_very_short_clip_never_all_frames_are_given():
+    short = replace(MICRO, pipeline=replace(SMALL, num_frames=4, num_keyframes=4))
+    video = TASKS["video"](TextToVideoPipeline(**vars(short.pipeline)), short, 0)
+    known = video.known(np.random.default_rng(0), 200, [0, 1, 2, 3])
+    assert known.any() and not known.all(1).any()
+
+
 def test_what_each_stage_trains():
     names = {stage: {name.split(".")[0] for name, _ in task(stage).named_parameters()} for stage in STAGES}
     assert names == {"codec": {"codec"}, "key frames": {"text_encoder", "denoiser"}, "video": {"denoiser"}}

@@ -36,7 +36,7 @@ def train(
         int, typer.Option(callback=check_seed, help="Another seed gives other first weights and other clips.")
     ] = 0,
     weights: Annotated[
-        str | None, typer.Option(help="Go on from these weights (a folder or a Hub id) instead of from nothing.")
+        str | None, typer.Option(help="Go on from these weights (a folder or a Hub id), and with their networks.")
     ] = None,
     data: Annotated[
         Path | None,
