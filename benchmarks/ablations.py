@@ -1,8 +1,9 @@
 """What is each choice of the recipe worth? `python benchmarks/ablations.py [--minutes 5] [--jobs 2] [--only NAME ...]`
 
 One change at a time against the default, the same time from nothing, the same held-out captions, judged. Runs beside each
-other share the threads equally. A run whose result is in the file already is not repeated. Prints a table of means with the
-least and the most, and writes benchmarks/results/ablations.json.
+other share the threads equally. A run whose result is in the file already is not repeated, and results of another setting
+are refused; `--fresh` begins anew. The captions and the runs' seeds are not those of quality_over_time.py, which reports.
+Prints a table of means with the least and the most, and writes benchmarks/results/ablations.json.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from quality_over_time import judged
+from quality_over_time import judged, runs_before, setting
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from t2vlearn import TextToVideoPipeline
@@ -38,6 +39,7 @@ VARIANTS: dict[str, TrainConfig] = {
     "v in place of x_0": replace(TINY, pipeline=replace(TINY.pipeline, prediction="v")),
     "DDPM in place of rectified flow": replace(TINY, pipeline=replace(TINY.pipeline, process="ddpm")),
 }
+OWN_SEED = 777
 SHOWN = ("subject", "colour", "action", "joint", "frechet")
 
 
@@ -45,8 +47,9 @@ def run(name: str, seed: int, minutes: float, samples: int, threads: int) -> dic
     """One variant, trained and judged."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        out = train(VARIANTS[name], Path(folder), minutes, seed=seed)
-        return {"variant": name, "seed": seed} | judged(TextToVideoPipeline.from_pretrained(out), samples)
+        out = train(VARIANTS[name], Path(folder), minutes, seed=OWN_SEED + seed)
+        pipe = TextToVideoPipeline.from_pretrained(out)
+        return {"variant": name, "seed": seed} | judged(pipe, samples, OWN_SEED)
 
 
 def main() -> None:
@@ -57,12 +60,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=150, help="held-out clips of each run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these variants")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     options = parser.parse_args()
     threads = max(1, torch.get_num_threads() // options.jobs)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} CPU threads"
-    setting = {"minutes": options.minutes, "samples": options.samples, "device": device, "jobs": options.jobs}
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    runs = result["runs"] if result.get("setting") == setting else []
+    now = setting(TINY, options.samples, threads) | {"minutes": options.minutes, "jobs": options.jobs}
+    runs = runs_before(RESULT, now, options.fresh)
     done = {(entry["variant"], entry["seed"]) for entry in runs}
     wanted = [(name, seed) for seed in range(options.seeds) for name in options.only or VARIANTS]
     wanted = [pair for pair in wanted if pair not in done]
@@ -75,7 +77,7 @@ def main() -> None:
                 bars.log(f"a run failed: {error!r}")
                 continue
             runs.append(ended.result())
-            RESULT.write_text(json.dumps({"setting": setting, "runs": runs}, indent=1) + "\n")
+            RESULT.write_text(json.dumps({"setting": now, "runs": runs}, indent=1) + "\n")
             bars.advance(bar)
     print(f"{'':42}" + "".join(f"{key:>24}" for key in SHOWN))
     for name in VARIANTS:

@@ -1,7 +1,8 @@
 """Does a character stay itself, does a game obey? `python benchmarks/applications.py [--stories 24] [--seeds 4] [--steps 10]`
 
 Film: stories of four shots with one character, made in three ways; the judge reads each shot. Games: every pair of two
-actions, the second clip made from the end of the first in three ways; the judge reads whether it shows what was asked.
+actions, the second clip made from the end of the first in three ways; the judge reads whether it shows what was asked
+(the given frames, four or one, are among what it reads).
 Prints two tables and writes benchmarks/results/applications.json. About six minutes on one core.
 """
 

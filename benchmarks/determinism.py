@@ -5,6 +5,7 @@ loading, and as the first segment of a story: without guidance, with it, and aro
 pictures (uint8 levels) and the latents before decoding are from each other, and writes benchmarks/results/determinism.json.
 """
 
+import argparse
 import json
 import platform
 import tempfile
@@ -30,14 +31,15 @@ def make(pipe: TextToVideoPipeline, prompts: list[str], seeds: list[int], **opti
 
 
 def compare(one: tuple, other: tuple) -> dict:
-    """Largest difference of pictures and of latents, and the share of the pictures' values that differ."""
+    """Largest difference of pictures and of latents (None: not kept), and the share of the pictures' values that differ."""
     levels = np.abs(one[0].astype(int) - other[0].astype(int))
-    apart = 0.0 if one[1] is None or other[1] is None else float((one[1] - other[1]).abs().max())
+    apart = None if other[1] is None else float((one[1] - other[1]).abs().max())
     return {"levels": int(levels.max()), "share": float((levels > 0).mean()), "latents": apart}
 
 
 def main() -> None:
     """Compare, print, write."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     pipe = TextToVideoPipeline.from_pretrained()
     with tempfile.TemporaryDirectory() as folder:
@@ -69,11 +71,13 @@ def main() -> None:
                 begun = generate_long(pipe, [[prompt]], 1, seed=SEED + i, num_inference_steps=STEPS, **options)
                 story = next(begun)
                 worst.setdefault("a story's first segment", []).append(compare(alone, (story, None)))
-        rows[case] = {way: {key: max(row[key] for row in found) for key in found[0]} for way, found in worst.items()}
+        rows[case] = {
+            way: {key: None if found[0][key] is None else max(row[key] for row in found) for key in found[0]}
+            for way, found in worst.items()
+        }
         for way, row in rows[case].items():
-            print(
-                f"{case:20} {way:24} {row['levels']:3} levels, {row['share']:7.2%} of values, latents {row['latents']:.1e}"
-            )
+            latents = "not kept" if row["latents"] is None else f"{row['latents']:.1e}"
+            print(f"{case:20} {way:24} {row['levels']:3} levels, {row['share']:7.2%} of values, latents {latents}")
     machine = {
         "processor": platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),

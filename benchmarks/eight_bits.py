@@ -21,11 +21,12 @@ from t2vlearn.evaluation import SEED, Accuracy, prompts_of
 from t2vlearn.export import export_onnx
 from t2vlearn.pipeline import BUNDLED, to_uint8
 from t2vlearn.storage import digest_of
+from t2vlearn.video import steps_between
 from t2vlearn.visual import first_then_rest
 
 RESULT = Path(__file__).parent / "results" / "eight-bits.json"
 BATCH = 25
-STEPS, GUIDANCE = 20, 3.0
+STEPS = 20
 
 
 class Exported:
@@ -52,7 +53,7 @@ class Exported:
         pair = {"tokens": tokens, "mask": mask, "pooled": pooled}
         one = {name: value[:1] for name, value in pair.items()}
         latents, noise = pipe.initial_noise([seed])
-        scale = torch.tensor(GUIDANCE)
+        scale = torch.tensor(pipe.config.guidance_scale)
 
         def walk(x: Tensor, known: Tensor, steps: int, _: int) -> Tensor:
             return pipe.diffusion.sample(
@@ -63,7 +64,7 @@ class Exported:
         known[:, pipe.keyframe_times] = True
         latents[:, :, pipe.keyframe_times] = first_then_rest(walk, noise, STEPS)
         latents = pipe.diffusion.sample(
-            lambda x, tau: self.run("video", x=x, tau=tau, known=known, **one)[0], latents, STEPS, known
+            lambda x, tau: self.run("video", x=x, tau=tau, known=known, **one)[0], latents, steps_between(STEPS), known
         )
         return to_uint8(self.run("decoder", latents=latents)[0])[0]
 
@@ -84,7 +85,7 @@ def main() -> None:
             part = slice(first, min(first + BATCH, options.samples))
             seeds = range(SEED + part.start, SEED + part.stop)
             clips = {
-                "float32": pipe(captions[part], STEPS, GUIDANCE, seed=list(seeds)).frames,
+                "float32": pipe(captions[part], STEPS, seed=list(seeds)).frames,
                 "eight bits": np.stack([exported(c, s) for c, s in zip(captions[part], seeds, strict=True)]),
             }
             apart.append(np.abs(clips["float32"].astype(float) - clips["eight bits"]).mean((1, 2, 3, 4)))

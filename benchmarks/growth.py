@@ -43,7 +43,7 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
 
 
 def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> Callable[[], Tensor]:
-    """The forward pass of a denoiser of these measures; the rest of the network as in the preset."""
+    """The forward pass of a denoiser of these measures; the rest of the network as in the bundled weights."""
     c = PipelineConfig()
     heads = dim // (c.dim // c.num_heads)
     width = c.width * dim // c.dim  # the convolutions grow with the Transformer
@@ -89,7 +89,7 @@ def main() -> None:
             print(" " * 7, "  ".join(f"{v:4}: {m:5.0f} MB" for v, m in zip(row["values"], row["megabytes"], strict=True)),
                   f" ~ x^{row['memory_exponent']:.2f}")  # fmt: skip
     machine = {"threads": torch.get_num_threads(), "device": str(DEVICE)}
-    RESULT.write_text(json.dumps({"preset": "tiny", "machine": machine, "rows": rows}, indent=1) + "\n")
+    RESULT.write_text(json.dumps({"network": "bundled weights", "machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """How much of this machine's arithmetic do training and sampling use? `python benchmarks/limit.py [--preset tiny]`
 
-FLOPs are counted operator by operator (a product of n x m by m x k is 2 n m k; a convolution counts as the product that it
-is, however it is computed). The bound is the rate of a square matrix product, measured in the same run. Prints a table and
-writes it beside those of other machines into benchmarks/results/limit.json.
+tiny stands for its batches and the bundled weights' networks, which chapter 13 is about. FLOPs are counted operator by
+operator (a product of n x m by m x k is 2 n m k; a convolution counts as the product that it is, however it is computed).
+A whole step is batch, forward and backward, and the optimisers.
+The bound is the rate of a square matrix product, measured in the same run. Prints a table and writes it beside those of
+other machines into benchmarks/results/limit.json.
 """
 
 import argparse
@@ -53,13 +55,12 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="tiny", choices=PRESETS, help="whose batches and networks")
+    parser.add_argument("--preset", default="tiny", choices=PRESETS, help="whose networks and batches")
     parser.add_argument("--repeat", type=int, default=10, help="steps to time")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = PRESETS[options.preset]
-    # tiny's own networks have fewer convolutions than the bundled weights, which chapter 13 is about.
     sizes = PipelineConfig() if options.preset == "tiny" else config.pipeline
     pipe = TextToVideoPipeline(**asdict(sizes)).to(device)
 
@@ -78,7 +79,7 @@ def main() -> None:
     for stage, kind in TASKS.items():
         task = kind(pipe, config, 0).train()
         batch = task.batch(0, device)
-        matrices, others = split_parameters(task)
+        matrices, others = split_parameters(task, task.for_adamw)
         optimisers = [Muon(matrices), torch.optim.AdamW(others, fused=True)]
 
         def learn(task=task, batch=batch) -> None:
@@ -105,7 +106,8 @@ def main() -> None:
         )
     machine = {"preset": options.preset, "threads": torch.get_num_threads(), "gflops_bound": bound / 1e9, "rows": rows}
     machines = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    RESULT.write_text(json.dumps(machines | {machine_name(): machine}, indent=1) + "\n")
+    name = machine_name() + (f", {options.preset}" if options.preset != "tiny" else "")
+    RESULT.write_text(json.dumps(machines | {name: machine}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 It needs the peers: `pip install -c constraints.txt -e '.[peers]'`, best in an environment of its own.
 
-The same world, captions, batch, text encoder, process (rectified flow), steps, guidance and judge for all. Pixels for
+The same world, captions, text encoder, process (rectified flow), steps, guidance and judge for all, and in the turns the same
+batch. Pixels for
 `video-diffusion-pytorch`'s Unet3D, as its authors use it; the latents of our bundled codec for the two networks of
 `diffusers` and for ours, which are made for latents. Each peer's empty caption is trained (a tenth of the clips). Theirs are
-trained by AdamW, ours as `t2vlearn train` does it (without the codec's stage).
+trained by AdamW, ours as `t2vlearn train` does it (without the codec's stage):
+with questions, single frames and key frames first. So one of our clips is mostly one of four frames; `t2vlearn, video` is the
+time of whole ones.
 
 First all take turns in one process: seconds a step, so that what slows the machine slows all. Then each, in a process of
 its own, trains for the same time from nothing and makes held-out clips. Prints a table and writes
@@ -31,6 +34,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from t2vlearn import Judge, TextToVideoPipeline
+from t2vlearn.config import PipelineConfig
 from t2vlearn.denoiser import Text
 from t2vlearn.diffusion import RectifiedFlow
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
@@ -174,7 +178,7 @@ class Ours:
 
     def __init__(self, codec: nn.Module, batch: int | None = None):
         torch.manual_seed(0)
-        config = PRESETS["tiny"]
+        config = replace(PRESETS["tiny"], pipeline=PipelineConfig())  # of the peers' size, as the bundled weights
         self.config = replace(config, batch=(batch,) * 3) if batch else config
         self.pipe = TextToVideoPipeline(**asdict(config.pipeline)).to(DEVICE)
         self.pipe.visual_encoder.codec.load_state_dict(codec.state_dict())

@@ -1,7 +1,8 @@
 """Can it learn a new character from a drawing? `python benchmarks/personal.py [--only learn|judge]`
 
 learn: two drawings (a robot and a ghost, made below of a few rectangles) become captioned clips and an adapter each, in
-benchmarks/results/robot.safetensors and ghost.safetensors. judge: what the adapters do to new prompts and to old ones.
+benchmarks/results/robot.safetensors (committed: the book reads it) and ghost.safetensors. judge: what the adapters do to new
+prompts and to old ones.
 
 The bundled judge knows nine subjects. So a linear probe on its features tells the character from the nine and from scribbles
 (random drawings, so that not everything strange is taken for the character), and another tells actions; both are fitted to real
@@ -243,7 +244,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("learn", "judge"), help="one half")
     parser.add_argument("--on", action="store_true", help="go on with the adapters that are there")
-    parser.add_argument("--words", nargs="+", default=list(DRAWINGS), choices=list(DRAWINGS))
+    parser.add_argument(
+        "--words", nargs="+", choices=list(DRAWINGS), help="default: all; to judge, those that are learnt"
+    )
     parser.add_argument("--clips", type=int, default=300, help="clips that a drawing becomes")
     parser.add_argument("--steps", type=int, nargs=3, default=(150, 350, 100), help="of decoder, key frames, video")
     parser.add_argument("--new", type=int, default=100, help="prompts with the new word")
@@ -251,6 +254,8 @@ def main() -> None:
     parser.add_argument("--fit", type=int, default=600, help="real clips that the probes are fitted to, of each kind")
     parser.add_argument("--sampling-steps", type=int, default=20)
     options = parser.parse_args()
+    learnt = [word for word in DRAWINGS if (RESULTS / f"{word}.safetensors").exists()]
+    options.words = options.words or (learnt if options.only == "judge" else list(DRAWINGS))
     path = RESULTS / "personal.json"
     result = json.loads(path.read_text()) if path.exists() else {"learning": {}, "judged": {}}
     if options.only != "judge":

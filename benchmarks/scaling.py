@@ -10,13 +10,14 @@ The loss: that of training on 96 clips of another seed, at four fixed noise leve
 forward and backward (`t2vlearn.costs.count_flops`), without those of the optimiser. Every size gets one
 to two and a half TFLOP: about a quarter of an hour of one core in all.
 
-A size that is in the file already is not trained again; `--fresh` begins anew. Prints a table and writes
-benchmarks/results/scaling.json, from which `t2vlearn.costs.fit_power_law` makes the law.
+A size that is in the file already is not trained again, and refused if its network is another now; `--fresh` begins anew.
+Prints a table and writes benchmarks/results/scaling.json, from which `t2vlearn.costs.fit_power_law` makes the law.
 """
 
 import argparse
 import functools
 import json
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -80,21 +81,24 @@ def points(last: int) -> list[int]:
     return found[::-1]
 
 
-def flops_a_step(dim: int, words: list[str], example: tuple[Tensor, ...]) -> int:
-    """Forward and backward of one batch."""
+def learner(dim: int, words: list[str]) -> KeyframeTask:
+    """Stage 2, `dim` wide, from nothing."""
     config = recipe(dim, words)
-    task = KeyframeTask(TextToVideoPipeline(**asdict(config.pipeline)), config, seed=0)
-    return count_flops(lambda: task(*example).backward())
+    return KeyframeTask(TextToVideoPipeline(**asdict(config.pipeline)), config, seed=0)
+
+
+def parameters(task: KeyframeTask) -> int:
+    """How many numbers it learns."""
+    return sum(p.numel() for p in task.parameters())
 
 
 def run(dim: int, steps: int, batch, held_out: HeldOut, words: list[str], bars: Progress) -> dict:
     """Train one size; its row of the table."""
     torch.manual_seed(0)
-    config = recipe(dim, words)
-    task = KeyframeTask(TextToVideoPipeline(**asdict(config.pipeline)), config, seed=0)
+    task = learner(dim, words)
     task.batch = lambda step, device, fraction: batch(step)  # type: ignore[method-assign]
-    stage = StageRun(task, config, Accelerator(mixed_precision="no"))
-    row: dict = {"dim": dim, "parameters": sum(p.numel() for p in task.parameters()), "steps": [], "loss": []}
+    stage = StageRun(task, task.config, Accelerator(mixed_precision="no"))
+    row: dict = {"dim": dim, "parameters": parameters(task), "steps": [], "loss": []}
     bar, asked, begin = bars.add_task(f"width {dim}", total=steps), points(steps), time.process_time()
     for step in range(1, steps + 1):
         stage.advance(0.5)  # a schedule that is half over: a constant learning rate after the warm-up
@@ -124,9 +128,12 @@ def main() -> None:
     )
     with Progress() as bars:
         for dim, steps in STEPS.items():
+            task = learner(dim, words)
             if dim not in known:
                 known[dim] = run(dim, steps, batch, held_out, words, bars)
-            flops = flops_a_step(dim, words, batch(0))
+            elif known[dim]["parameters"] != parameters(task):
+                sys.exit(f"{RESULT} has another network of width {dim}: --fresh begins anew")
+            flops = count_flops(lambda task=task: task(*batch(0)).backward())
             known[dim] |= {"flops_a_step": flops, "flops": [step * flops for step in known[dim]["steps"]]}
             settings = {"batch": clips, "tokens_a_clip": 64, "held_out_clips": clips * len(held_out.batches)}
             result = settings | {"rows": [known[dim] for dim in STEPS if dim in known]}

@@ -1,6 +1,6 @@
 """How the bundled weights were made, step by step. Each step can be repeated alone and picks up what the one before left.
 
-    python benchmarks/recipes/bundled.py train      # five hours of two cores; the first three runs of six can resume
+    python benchmarks/recipes/bundled.py train      # five hours of two cores; the first three runs of seven can resume
     python benchmarks/recipes/bundled.py judge      # the judge, on real clips only; left out, the bundled one stays
     python benchmarks/recipes/bundled.py score      # 1,000 clips of each split (present weights: 400 to 1,000)
     python benchmarks/recipes/bundled.py install    # copies weights with their scores into t2vlearn/weights
@@ -10,6 +10,7 @@ Machine, minutes and scores of the run that made the present weights: `t2vlearn 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -101,7 +102,8 @@ def score() -> None:
     judge = Judge.from_pretrained(LONG / "judge" if (LONG / "judge").exists() else None)
     for split in EVAL_SPLITS:
         report = evaluate(pipe, split, SAMPLES, judge=judge)
-        (RUN / f"score-{split}.json").write_text(json.dumps(report.as_dict(), indent=1))
+        scored = report.as_dict() | {"weights": digest_of(RUN)}
+        (RUN / f"score-{split}.json").write_text(json.dumps(scored, indent=1))
         print(split, *(f"{name}: {value}" for name, value in report.table()), sep="\n  ", flush=True)
 
 
@@ -112,9 +114,9 @@ def install() -> None:
     weights = digest_of(RUN)
     for split in EVAL_SPLITS:
         if (file := RUN / f"score-{split}.json").exists():
-            report = json.loads(file.read_text()) | {
-                "weights": weights
-            }  # chapter 11 checks that these are the shipped ones
+            report = json.loads(file.read_text())
+            if report["weights"] != weights:
+                sys.exit(f"{file} is of other weights: score them again")
             pipe.info[f"joint accuracy, {split}"] = round(report["model"]["joint"]["accuracy"], 3)
             pipe.info[f"clips judged, {split}"] = report["samples"]
             (RESULTS / file.name).write_text(json.dumps(report, indent=1) + "\n")
@@ -140,4 +142,7 @@ def thinned(log: Path, seconds: float = 15.0) -> list[dict]:
 
 if __name__ == "__main__":
     torch.set_flush_denormal(True)
-    {"train": train_model, "judge": train_the_judge, "score": score, "install": install}[sys.argv[1]]()
+    steps = {"train": train_model, "judge": train_the_judge, "score": score, "install": install}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=steps)
+    steps[parser.parse_args().step]()
