@@ -1,10 +1,9 @@
 """How much of this machine's arithmetic do training and sampling use? `python benchmarks/limit.py [--preset tiny]`
 
 tiny stands for its batches and the bundled weights' networks, which chapter 13 is about. FLOPs are counted operator by
-operator (a product of n x m by m x k is 2 n m k; a convolution counts as the product that it is, however it is computed).
-A whole step is batch, forward and backward, and the optimisers.
-The bound is the rate of a square matrix product, measured in the same run. Prints a table and writes it beside those of
-other machines into benchmarks/results/limit.json.
+operator (a product of n x m by m x k is 2 n m k; a convolution counts as the product that it is, however it is computed). A
+whole step is batch, forward and backward, and the optimisers. The bound is the rate of a square matrix product, measured in
+the same run. Prints a table and writes it beside those of other machines into benchmarks/results/limit.json.
 """
 
 import argparse

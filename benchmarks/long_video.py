@@ -1,12 +1,12 @@
 """How long can a video get? `python benchmarks/long_video.py [--stories 60] [--segments 17] [--only NAME ...]`
 
 Stories about one actor each, its combination held out: an action, then the one that leads back (left after right, smaller
-after bigger; the others go on), and so on. The judge reads every segment of 16 frames against its own prompt, and
-among them those that were given, four or one, which show the action before. Three ways to go
-on: from four given frames, as `continue_from` does; from the last frame, given (start level 0); and from the last frame, which
-may be repaired (start levels above 0). Beside the judge's words stand how far the still background has drifted from the first
-segment's, the actor's colour and size against the first segment's, and flicker: what remains of a frame when its neighbours'
-mean is taken away, over that of real clips. Prints a table and writes benchmarks/results/long-video.json.
+after bigger; the others go on), and so on. The judge reads every segment of 16 frames against its own prompt, and among them
+those that were given, four or one, which show the action before. Three ways to go on: from four given frames, as
+`continue_from` does; from the last frame, given (start level 0); and from the last frame, which may be repaired (start
+levels above 0). Beside the judge's words stand how far the still background has drifted from the first segment's, the
+actor's colour and size against the first segment's, and flicker: what remains of a frame when its neighbours' mean is taken
+away, over that of real clips. Prints a table and writes benchmarks/results/long-video.json.
 """
 
 import argparse

@@ -2,13 +2,11 @@
 
 It needs the peers: `pip install -c constraints.txt -e '.[peers]'`, best in an environment of its own.
 
-The same world, captions, text encoder, process (rectified flow), steps, guidance and judge for all, and in the turns the same
-batch. Pixels for
-`video-diffusion-pytorch`'s Unet3D, as its authors use it; the latents of our bundled codec for the two networks of
-`diffusers` and for ours, which are made for latents. Each peer's empty caption is trained (a tenth of the clips). Theirs are
-trained by AdamW, ours as `t2vlearn train` does it (without the codec's stage):
-with questions, single frames and key frames first. So one of our clips is mostly one of four frames; `t2vlearn, video` is the
-time of whole ones.
+The same world, captions, text encoder, process (rectified flow), steps, guidance and judge for all, and in the turns the
+same batch. Pixels for `video-diffusion-pytorch`'s Unet3D, as its authors use it; the latents of our bundled codec for the
+two networks of `diffusers` and for ours, which are made for latents. Each peer's empty caption is trained (a tenth of the
+clips). Theirs are trained by AdamW, ours as `t2vlearn train` does it (without the codec's stage): with questions, single
+frames and key frames first. So one of our clips is mostly one of four frames; `t2vlearn, video` is the time of whole ones.
 
 First all take turns in one process: seconds a step, so that what slows the machine slows all. Then each, in a process of
 its own, trains for the same time from nothing and makes held-out clips. Prints a table and writes

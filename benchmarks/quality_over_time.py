@@ -1,11 +1,10 @@
 """What does a reader get for minutes of training? `python benchmarks/quality_over_time.py [--minutes 1 2 5 10] [--seeds 3]`
 
 Each length is a run of its own from nothing, the codec included, for the learning rate falls to zero at its end. Held-out
-captions, judged: accuracy by attribute and joint, Fréchet distance over its floor (of as many clips; the floor falls with their
-number, and the ratio rises), and sharpness: the mean difference of
-neighbouring pixels, over that of the real clips of the same scenes. A run whose result is in the file already is not
-repeated, so that the table can grow over several evenings; results of another recipe, machine or number of clips are refused.
-`--fresh` begins anew.
+captions, judged: accuracy by attribute and joint, Fréchet distance over its floor (of as many clips; the floor falls with
+their number, and the ratio rises), and sharpness: the mean difference of neighbouring pixels, over that of the real clips of
+the same scenes. A run whose result is in the file already is not repeated, so that the table can grow over several evenings;
+results of another recipe, machine or number of clips are refused. `--fresh` begins anew.
 
 Prints a table of means with the least and the most, and writes benchmarks/results/quality-over-time.json.
 """

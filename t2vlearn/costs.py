@@ -247,8 +247,7 @@ def fit_surface(parameters: Sequence[float], data: Sequence[float], loss: Sequen
         parameters, data, loss: N, D and L of each run's points.
 
     Raises:
-        ValueError: for fewer than six points, three sizes or three amounts of data, or if no surface that falls with N and
-            with D fits.
+        ValueError: for fewer than six points, three sizes or three amounts of data, or losses that do not fall with both.
     """
     if len(loss) < 6:
         raise ValueError(f"five numbers cannot be fitted to {len(loss)} points: give at least six")

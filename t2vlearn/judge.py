@@ -136,9 +136,10 @@ class Judge(nn.Module):
                         answers[name].append((i, subject, ATTRIBUTES[name].index(value)))
         loss = F.cross_entropy(logits["place"], place)
         loss = loss + len(SUBJECTS) * F.binary_cross_entropy_with_logits(logits["subject"], present)
-        for name, rows in ((name, rows) for name, rows in answers.items() if rows):
-            clip, subject, value = torch.tensor(rows).T
-            loss = loss + F.cross_entropy(logits[name][clip, subject], value)
+        for name, rows in answers.items():
+            if rows:  # of what grows or shrinks no size is asked
+                clip, subject, value = torch.tensor(rows).T
+                loss = loss + F.cross_entropy(logits[name][clip, subject], value)
         return loss
 
     @classmethod
