@@ -131,7 +131,7 @@ class OwnClips:
         """What weights say of the clips that they have learnt from: how many, and a caption that they know."""
         return {"clips": len(self.captions), "example": self.captions[0]}
 
-    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[int]:
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[int]:
         """Number step * n and the next ones of an endless list: a permutation of all clips, then another one."""
         places = (divmod(i, len(self.captions)) for i in range(step * n, (step + 1) * n))
         return [int(self._order(epoch)[place]) for epoch, place in places]

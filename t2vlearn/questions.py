@@ -58,7 +58,9 @@ def what_is_where(seen: Seen, side: int) -> dict[str, Tensor]:
         values = torch.full((len(scenes), 2), NOT_ASKED)
         for i, scene in enumerate(scenes):
             for j, who in enumerate(scene.actors):
-                values[i, j] = ATTRIBUTES[name].index(getattr(who, name))
+                value = who.named_size if name == "size" else getattr(who, name)
+                if value is not None:
+                    values[i, j] = ATTRIBUTES[name].index(value)
         right[name] = torch.where(actor < 0, NOT_ASKED, values.gather(1, actor.clamp(min=0).flatten(1)).view_as(actor))
     place = torch.tensor([ATTRIBUTES["place"].index(scene.place) for scene in scenes])
     return right | {"place": place.view(-1, 1, 1).expand_as(actor)}

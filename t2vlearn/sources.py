@@ -18,7 +18,7 @@ from t2vlearn.world import Scene, find_paths, render, sample_scene, sample_scene
 class Source(Protocol):
     """Captioned clips without end. Which ones a step gets follows from its number, not from what was asked for before."""
 
-    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[Any]:
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[Any]:
         """The n clips of a step, in a form that the other methods know.
 
         Args:
@@ -52,12 +52,10 @@ class World:
     def __init__(self, config: TrainConfig, seed: int):
         self.config, self.seed = config, seed
 
-    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[tuple[int, Scene]]:
-        """Scenes number `step * room` on; given an `rng`, some have two actors."""
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
+        """Scenes number `step * room` on, some with two actors."""
         first = step * room
-        splits = np.full(n, "train")
-        if rng is not None:
-            splits = np.where(rng.random(n) < self.config.two_actor_share, "two_actors", "train")
+        splits = np.where(rng.random(n) < self.config.two_actor_share, "two_actors", "train")
         return [(first + i, sample_scene(first + i, str(split), self.seed)) for i, split in enumerate(splits)]
 
     def caption(self, clip: tuple[int, Scene], rng: np.random.Generator) -> str:

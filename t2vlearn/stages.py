@@ -125,7 +125,7 @@ class CodecTask(Task):
         n = self.batch_size // 2
         own = self.own(n)
         wanted = sorted(int(i) for i in rng.choice(c.num_frames, 2, replace=False))
-        drawn = self.source.draw(step, n, room=n)[own]
+        drawn = self.source.draw(step, n, n, rng)[own]
         frames = self.source.frames(drawn, wanted, device).transpose(1, 2).flatten(0, 1)  # (2 clips, 3, s, s)
         noise = _normal((2 * n, c.latent_channels, c.size // c.down, c.size // c.down), rng)
         # Half of the frames stay where they are, the others move by up to a latent cell.

@@ -46,8 +46,8 @@ def test_a_patch_is_asked_about_what_the_renderer_draws_there():
         assert (right["place"][i] == ATTRIBUTES["place"].index(scene.place)).all()
         who = [scene.actors[n] for n in right["actor"][i][asked[i]].tolist()]
         for name in ("subject", "colour", "size", "action"):
-            told = [ATTRIBUTES[name][n] for n in right[name][i][asked[i]].tolist()]
-            assert told == [getattr(actor, name) for actor in who]
+            told = [None if n == NOT_ASKED else ATTRIBUTES[name][n] for n in right[name][i][asked[i]].tolist()]
+            assert told == [actor.named_size if name == "size" else getattr(actor, name) for actor in who]
             assert (right[name][i][~asked[i]] == NOT_ASKED).all()
 
 

@@ -34,10 +34,11 @@ def test_a_batch_depends_on_seed_stage_and_step_alone(stage):
         assert not torch.equal(wanted[0], other[0]) and not torch.equal(wanted[noise], other[noise])
 
 
-def test_the_codec_sees_two_frames_of_each_clip():
-    frames, noise, shift = task("codec").batch(3, CPU)
+@pytest.mark.parametrize(("share", "split"), [(0.0, "train"), (1.0, "two_actors")])
+def test_the_codec_sees_two_frames_of_each_clip(share, split):
+    frames, noise, shift = task("codec", two_actor_share=share).batch(3, CPU)
     assert frames.shape == (4, 3, 32, 32) and noise.shape == (4, 4, 8, 8) and shift.shape == (4, 2)
-    clips = render(sample_scenes(2, "train", 0, start=6), 16, 32, 0, start=6)
+    clips = render(sample_scenes(2, split, 0, start=6), 16, 32, 0, start=6)
     for i, frame in enumerate(frames):
         assert any(torch.equal(frame, clips[i // 2, :, t]) for t in range(16))
     assert not torch.equal(frames[0], frames[1])

@@ -91,7 +91,7 @@ class Circles(World):
         super().__init__(config, seed)
         self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
 
-    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[tuple[int, Scene]]:
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
         """As ever, but a share of the first actors circles; a coin says which way, also where one would have circled anyway."""
         choose = np.random.default_rng((77, step))
         return [

@@ -184,7 +184,7 @@ class Pairs(Circles):
     apart, named = False, 0.0
     last: tuple[list[tuple[int, Scene]], list[int]]
 
-    def draw(self, step: int, n: int, room: int, rng: np.random.Generator | None = None) -> list[tuple[int, Scene]]:
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
         """As ever, with other pairs in place of those that do not stand as they should."""
         return [(i, self._fitting(i, scene)) for i, scene in super().draw(step, n, room, rng)]
 
