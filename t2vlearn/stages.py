@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t2vlearn.circles import Circles, Lesson, lesson_at
 from t2vlearn.codec import NOISE_LEVEL
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
 from t2vlearn.errors import UserError
@@ -32,6 +33,8 @@ from t2vlearn.questions import (
 )
 from t2vlearn.recipe import STAGES, TrainConfig
 from t2vlearn.sources import Source, World
+
+ENOUGH = 400  # steps: fewer do not teach which way round (benchmarks/LOG.md)
 
 
 def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
@@ -159,6 +162,7 @@ class _DenoiserTask(Task):
     """What stages 2 and 3 share: captioned clips, a random part of whose frames is given."""
 
     denoiser: SpaceTimeDenoiser
+    lesson = Lesson()
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__(pipe, config, seed, source)
@@ -197,6 +201,7 @@ class _DenoiserTask(Task):
         ids, mask = self.tokenize(captions[own])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
+        tau = self.lesson.shift * tau / (1 + (self.lesson.shift - 1) * tau)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
         known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n, numbers)
@@ -245,7 +250,18 @@ class KeyframeTask(_DenoiserTask):
             self.what = PatchQuestions(dim, WHAT, len(self.reading))
             # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
+        self.circles = Circles(self.world.config, self.world.seed) if self.world is not None and config.turns else None
+        if self.circles is not None:
+            self.source = self.world = self.circles
         self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
+
+    def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
+        """As ever, from what the lesson of the time shows. One for which there is no time is left out."""
+        if self.circles is not None:
+            c, time = self.config, self.config.turns * step / max(fraction, 1e-9)  # in steps, as fast as so far
+            self.lesson = lesson_at(fraction, c.words, c.images, c.turns) if time >= ENOUGH else Lesson()
+            self.circles.share, self.circles.arc = self.lesson.circling, self.lesson.arc
+        return super().batch(step, device, fraction)
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
         """One of the key frames at first, then all of them."""
@@ -261,10 +277,12 @@ class KeyframeTask(_DenoiserTask):
         return 1.0 if self.pictured(fraction) else 1.5
 
     def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
-        """One clip in eight has its first key frame given, one in eight a random part of them."""
+        """One clip in eight has its first key frame given, one in eight a random part of them, and what the lesson adds."""
         k, draw = len(numbers), rng.random(n)
         known = torch.from_numpy((rng.random((n, k)) < 0.5) & (draw < 0.125)[:, None])
         known[:, 0] |= torch.from_numpy((draw >= 0.125) & (draw < 0.25))
+        if self.lesson.given:
+            known[:, 0] |= torch.from_numpy(rng.random(n) < self.lesson.given)
         return known & ~known.all(1, keepdim=True)
 
     def plan(self, pooled: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from t2vlearn.circles import WAYS, Circles
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.text import TextEncoder
@@ -42,28 +43,28 @@ def test_every_pair_that_circles_goes_either_way(circles):
     for subject in SUBJECTS:
         for colour in COLOURS:
             actor = Actor(subject, colour, "big", "jumps")
-            turned = [circles.Circles._circling(Scene((actor,), "park"), rng).actors[0] for _ in range(100)]
+            turned = [Circles._circling(Scene((actor,), "park"), rng).actors[0] for _ in range(100)]
             assert {one.subject for one in turned} == {subject}
-            whole = not any(is_heldout(subject, colour, way) for way in circles.WAYS)
+            whole = not any(is_heldout(subject, colour, way) for way in WAYS)
             assert not whole or {one.colour for one in turned} == {colour}
             for seen in {one.colour for one in turned}:
-                assert not any(is_heldout(subject, seen, way) for way in circles.WAYS)
-                assert {one.action for one in turned if one.colour == seen} == set(circles.WAYS)
+                assert not any(is_heldout(subject, seen, way) for way in WAYS)
+                assert {one.action for one in turned if one.colour == seen} == set(WAYS)
 
 
 def test_no_clip_of_the_recipe_is_of_a_held_out_combination_and_a_coin_says_which_way(circles):
     for part in circles.PARTS:
-        source = circles.Circles(TrainConfig(**part.changes), part.seed, part.share)
+        source = Circles(TrainConfig(**part.changes), part.seed, part.share)
         rng = np.random.default_rng(part.seed)
         scenes = [scene for step in range(60) for _, scene in source.draw(step, 16, 64, rng)]
         actors = [actor for scene in scenes for actor in scene.actors]
         assert not any(is_heldout(actor.subject, actor.colour, actor.action) for actor in actors)
-        first = [scene.actors[0] for scene in scenes if scene.actors[0].action in circles.WAYS]
+        first = [scene.actors[0] for scene in scenes if scene.actors[0].action in WAYS]
         # Chosen ones, and a fifth of the others, which circle anyway.
         assert len(first) / len(scenes) == pytest.approx(part.share + 0.2 * (1 - part.share), abs=0.07)
-        assert np.mean([actor.action == circles.WAYS[0] for actor in first]) == pytest.approx(0.5, abs=0.1)
+        assert np.mean([actor.action == WAYS[0] for actor in first]) == pytest.approx(0.5, abs=0.1)
         for actor in first:
-            assert not any(is_heldout(actor.subject, actor.colour, way) for way in circles.WAYS)
+            assert not any(is_heldout(actor.subject, actor.colour, way) for way in WAYS)
 
 
 def test_pairs_are_never_held_out_stand_as_they_should_and_are_called_by_their_colours(pairs):

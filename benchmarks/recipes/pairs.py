@@ -31,16 +31,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from circles import Circles, Started
 from torch import Tensor, nn
 
+from t2vlearn.circles import Circles, Lesson
 from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.questions import NOT_ASKED, PatchQuestions, listening, what_is_where
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.stage_run import StageRun
-from t2vlearn.stages import VideoTask
+from t2vlearn.stages import KeyframeTask, VideoTask
 from t2vlearn.text import TextEncoder
 from t2vlearn.world import ATTRIBUTES, Scene, sample_scene, sample_scenes
 from t2vlearn.world.render import HORIZONTAL
@@ -209,7 +209,7 @@ class Pairs(Circles):
         return super().latents(clips, numbers, codec, device)
 
 
-class Whose(Started):
+class Whose(KeyframeTask):
     """Key frames, with both questions beside them, each with the weight that the present part gives it."""
 
     part_now: Part
@@ -264,7 +264,7 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         source = Pairs(config, part.seed, part.circles)
         source.apart, source.named = part.apart, part.named
         task = Whose(pipe, config, part.seed, source)
-        task.given, task.part_now, task.reader = part.given, part, reader
+        task.lesson, task.part_now, task.reader = Lesson(given=part.given), part, reader
         task.patches = PatchQuestions(pipe.config.dim, ANSWERS, len(task.reading))
         run = StageRun(task, config, Accelerator())
         for step in range(part.steps):

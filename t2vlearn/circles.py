@@ -1,0 +1,116 @@
+"""Which way round: how key frames learn to use the words "clockwise" and "counter-clockwise".
+
+A circle's key frames lie 112.5° apart, and its start may be anywhere. So both ways have the same mean picture in every frame,
+and what the word says is a product: of word, start and frame. Among everything else ten minutes never find it: what should
+come second stands opposite the first, the mean of both ways (benchmarks/LOG.md). An easier task that grows does (Bengio et
+al. 2009, "Curriculum Learning"): starts in a small arc, where a word is a mean picture as "left" and "right" are; then for a
+while nothing but circles, the first key frame given and the others nearly noise, while the arc becomes the whole circle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2vlearn.questions import Seen
+from t2vlearn.recipe import TrainConfig
+from t2vlearn.sources import World
+from t2vlearn.world import Scene, find_paths, render
+from t2vlearn.world.render import Path
+from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
+
+WAYS = ("circles clockwise", "circles counter-clockwise")
+# Subject -> the colours in which training may show it going either way round. Of some pairs of subject and colour one way is
+# held out; were they shown going the other way alone, the pair would say what only the word should.
+EITHER_WAY = {
+    subject: [colour for colour in COLOURS if not any(is_heldout(subject, colour, way) for way in WAYS)]
+    for subject in SUBJECTS
+}
+
+
+class Lesson(NamedTuple):
+    """What key frames are learnt from for a while.
+
+    Attributes:
+        circling: share of the clips that circle whatever else they would have done.
+        given: share of the clips whose first key frame is given, beside the usual ones.
+        arc: the part of the circle in which starts lie, centred on its right-hand side.
+        shift: s of the noise levels, tau <- s tau / (1 + (s - 1) tau): where there is little but noise, the word decides.
+    """
+
+    circling: float = 0.0
+    given: float = 0.0
+    arc: float = 1.0
+    shift: float = 1.0
+
+
+def lesson_at(fraction: float, words: float, images: float, turns: float) -> Lesson:
+    """What is learnt from when `fraction` of the stage is done, of which `words`, `images` and `turns` are `TrainConfig`'s."""
+    arc = float(np.interp(fraction, (words, images, images + turns / 2), (0.05, 0.3, 1.0)))
+    if images <= fraction < images + turns:
+        return Lesson(1.0, 1.0, arc, math.exp(0.8))  # 0.8 more in the mean of the levels' log(tau / (1 - tau))
+    return Lesson(0.1, 0.3, arc)
+
+
+class Circles(World):
+    """The toy world, in which a share of the clips circles, from a start within an arc.
+
+    Args:
+        config: the recipe.
+        seed: of the scenes.
+        share: of the clips that circle whatever else they would have done.
+    """
+
+    def __init__(self, config: TrainConfig, seed: int, share: float = 0.0):
+        super().__init__(config, seed)
+        self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
+
+    def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
+        """As ever, but a share of the first actors circles; a coin says which way, also where one would have circled anyway."""
+        choose = np.random.default_rng((77, step))
+        return [
+            (number, self._circling(scene, choose) if circles or scene.actors[0].action in WAYS else scene)
+            for (number, scene), circles in zip(
+                super().draw(step, n, room, rng), choose.random(n) < self.share, strict=True
+            )
+        ]
+
+    @staticmethod
+    def _circling(scene: Scene, choose: np.random.Generator) -> Scene:
+        actor = scene.actors[0]
+        colours = EITHER_WAY[actor.subject]
+        colour = actor.colour if actor.colour in colours else colours[choose.integers(len(colours))]
+        first = replace(actor, colour=colour, action=WAYS[choose.integers(2)])
+        return Scene((first, *scene.actors[1:]), scene.place)
+
+    def paths(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int]) -> list[list[Path]]:
+        """As ever, with each lone actor's circle turned so that its start lies in the arc."""
+        c, scenes, start = self.config.pipeline, [scene for _, scene in clips], clips[0][0]
+        paths = find_paths(scenes, c.num_frames, self.seed, numbers, start)
+        if self.arc == 1:
+            return paths
+        starts = find_paths(scenes, c.num_frames, self.seed, [0], start)
+        for scene, path, first in zip(scenes, paths, starts, strict=True):
+            if len(scene.actors) == 1 and scene.actors[0].action in WAYS:
+                angle = math.atan2(float(first[0].y) - 0.5, float(first[0].x) - 0.5)
+                turn = (self.arc - 1) * angle  # the start goes from angle to arc * angle
+                x, y = path[0].x - 0.5, path[0].y - 0.5
+                path[0] = path[0]._replace(
+                    x=0.5 + math.cos(turn) * x - math.sin(turn) * y, y=0.5 + math.sin(turn) * x + math.cos(turn) * y
+                )
+        return paths
+
+    def frames(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int], device: torch.device) -> Tensor:
+        """Rendered along these paths."""
+        c, scenes = self.config.pipeline, [scene for _, scene in clips]
+        return render(scenes, c.num_frames, c.size, self.seed, numbers, device, clips[0][0], self.paths(clips, numbers))
+
+    def seen(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int]) -> Seen:
+        """What these frames show."""
+        return Seen([scene for _, scene in clips], self.paths(clips, numbers))
