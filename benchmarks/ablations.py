@@ -30,6 +30,7 @@ VARIANTS: dict[str, TrainConfig] = {
     "nothing asked": replace(TINY, questions=0.0, words=0.0),
     "pictures beside the words from the start": replace(TINY, words=0.0),
     "no single frames at first": replace(TINY, images=0.0),
+    "no lesson in circles": replace(TINY, turns=0.0),
     "video: whole clips from the start": replace(TINY, thinned=0.0),
     "no noise levels of their own": replace(TINY, mixed_levels=0.0),
     "key frames: twice the clips a step": replace(TINY, batch=(32, 32, 4)),

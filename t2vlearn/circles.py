@@ -25,6 +25,7 @@ from t2vlearn.world import Scene, find_paths, render
 from t2vlearn.world.render import Path
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
 
+ENOUGH = 400  # steps of circles alone: fewer do not teach which way round (benchmarks/LOG.md)
 WAYS = ("circles clockwise", "circles counter-clockwise")
 # Subject -> the colours in which training may show it going either way round. Of some pairs of subject and colour one way is
 # held out; were they shown going the other way alone, the pair would say what only the word should.

@@ -60,7 +60,7 @@ class TrainConfig:
 PRESETS = {
     # 32 x 32, two CPU cores, minutes. In so short a time the steps count, and one convolutional block at each end, without the
     # attention over time that follows every second one, makes half as many again as the bundled weights' four
-    # (benchmarks/LOG.md). The codec is what the subject waits for, hence its share.
+    # (benchmarks/LOG.md). The codec is what the subject waits for, hence its share, and circles want a lesson (`circles`).
     "tiny": TrainConfig(
         pipeline=PipelineConfig(convs=1),
         batch=(32, 16, 4),
@@ -77,5 +77,7 @@ PRESETS = {
         batch=(128, 128, 32),
         questions=0.1,
         words=0.1,
+        images=0.35,
+        turns=0.25,
     ),
 }

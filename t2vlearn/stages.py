@@ -1,7 +1,7 @@
 """The three stages of training: what each learns, and from which batches.
 
-Each step's clips, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known whether single
-frames or clips are due. So a resumed run sees what an uninterrupted one would have seen, and no random state needs saving.
+Each step's clips, captions, noise and noise levels follow from (seed, stage, step) alone, once it is known which part of the
+stage it is in. So a resumed run sees what an uninterrupted one would have seen, and no random state needs saving.
 Several processes draw the same batch, too; each loads and learns from its own part of it.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2vlearn.circles import Circles, Lesson, lesson_at
+from t2vlearn.circles import ENOUGH, Circles, Lesson, lesson_at
 from t2vlearn.codec import NOISE_LEVEL
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
 from t2vlearn.errors import UserError
@@ -33,8 +33,6 @@ from t2vlearn.questions import (
 )
 from t2vlearn.recipe import STAGES, TrainConfig
 from t2vlearn.sources import Source, World
-
-ENOUGH = 400  # steps: fewer do not teach which way round (benchmarks/LOG.md)
 
 
 def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
@@ -250,9 +248,10 @@ class KeyframeTask(_DenoiserTask):
             self.what = PatchQuestions(dim, WHAT, len(self.reading))
             # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
-        self.circles = Circles(self.world.config, self.world.seed) if self.world is not None and config.turns else None
-        if self.circles is not None:
-            self.source = self.world = self.circles
+        self.circles = None
+        if config.turns and isinstance(self.source, World):
+            self.source = self.circles = Circles(self.source.config, self.source.seed)
+            self.world = self.circles if self.world is not None else None
         self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
 
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:

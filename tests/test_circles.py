@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from t2vlearn.circles import WAYS, Circles, Lesson, lesson_at
+from t2vlearn.circles import ENOUGH, WAYS, Circles, Lesson, lesson_at
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.recipe import PRESETS
 from t2vlearn.sources import World
-from t2vlearn.stages import ENOUGH, KeyframeTask
+from t2vlearn.stages import KeyframeTask
 from t2vlearn.world import find_paths, render
 from t2vlearn.world.scenes import is_heldout
 
@@ -99,3 +99,6 @@ def test_a_lesson_for_which_there_is_no_time_is_left_out():
     assert not all(scene.actors[0].action in WAYS for scene in own)
     assert hurried.batch(few + 2, CPU, 0.4)[0].shape == batch[0].shape and hurried.lesson.circling == 1
     assert plain.circles is None and type(plain.source) is World
+    silent = task(questions=0.0)
+    silent.batch(4 * ENOUGH, CPU, 0.4)
+    assert silent.world is None and silent.lesson.circling == 1
