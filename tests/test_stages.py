@@ -12,7 +12,7 @@ from t2vlearn.stages import TASKS
 from t2vlearn.world import parse_prompt, render, sample_scene, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
-MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), questions=0.0)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), questions=0.0, turns=0.0)
 CPU = torch.device("cpu")
 
 
