@@ -42,7 +42,7 @@ class Lesson(NamedTuple):
         circling: share of the clips that circle whatever else they would have done.
         given: share of the clips whose first key frame is given, beside the usual ones.
         arc: the part of the circle in which starts lie, centred on its right-hand side.
-        shift: s of the noise levels, tau <- s tau / (1 + (s - 1) tau): where there is little but noise, the word decides.
+        shift: s of the noise levels (`diffusion.noisier`): where there is little but noise, the word decides.
     """
 
     circling: float = 0.0

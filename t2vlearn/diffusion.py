@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 PREDICTIONS = ("epsilon", "v", "x_0")
+Level = TypeVar("Level", float, Tensor)
 
 
 def expand(level: Tensor, x: Tensor) -> Tensor:
@@ -28,6 +30,14 @@ def expand(level: Tensor, x: Tensor) -> Tensor:
     if level.dim() == 2:
         return level[:, None, :, None, None]
     return level.view(-1, *[1] * (x.dim() - 1))
+
+
+def noisier(tau: Level, s: float) -> Level:
+    """tau <- s tau / (1 + (s - 1) tau): noise levels whose log(tau / (1 - tau)) is log(s) more.
+
+    Esser et al. 2024, "Scaling Rectified Flow Transformers", equation 23, with sqrt(m / n) = s.
+    """
+    return s * tau / (1 + (s - 1) * tau)
 
 
 class DiffusionModel(ABC):
@@ -203,7 +213,7 @@ class RectifiedFlow(DiffusionModel):
     def levels(self, num_inference_steps: int) -> list[float]:
         """Even steps from 1 to 0, then shifted: tau <- s tau / (1 + (s - 1) tau); num_inference_steps >= 1."""
         even = [1 - i / num_inference_steps for i in range(num_inference_steps + 1)]
-        return [self.shift * tau / (1 + (self.shift - 1) * tau) for tau in even]
+        return [noisier(tau, self.shift) for tau in even]
 
     def weight(self, tau: Tensor, x: Tensor) -> Tensor:
         """1 / max(tau, tau_min)^2 for "x_0", which makes it the velocity's error; 1 for "v"."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from t2vlearn.circles import ENOUGH, Circles, Lesson, lesson_at
 from t2vlearn.codec import NOISE_LEVEL
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
+from t2vlearn.diffusion import noisier
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.questions import (
@@ -199,7 +200,7 @@ class _DenoiserTask(Task):
         ids, mask = self.tokenize(captions[own])
         torch_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
         tau = self.diffusion.sample_tau(n * latents.shape[2], torch_rng, device).view(n, -1)  # (b, f)
-        tau = self.lesson.shift * tau / (1 + (self.lesson.shift - 1) * tau)
+        tau = noisier(tau, self.lesson.shift)
         alike = torch.from_numpy(rng.random((n, 1)) >= self.config.mixed_levels).to(device)
         tau = torch.where(alike, tau[:, :1], tau)
         known = torch.zeros(n, 1, dtype=torch.bool) if single else self.known(rng, n, numbers)
