@@ -296,7 +296,7 @@ class DDPM(DiffusionModel):
             )
 
     def forward_step(self, x: Tensor, noise: Tensor, t: int) -> Tensor:
-        """x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) epsilon (Ho et al. 2020, equation 2); t in {0..T-1}, x_{-1} the data."""
+        """x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) epsilon (Ho et al. 2020, equation 2), t in {0..T-1}; step 0 takes x_0."""
         return self.alpha[t].sqrt().to(x.dtype) * x + self.beta[t].sqrt().to(x.dtype) * noise
 
     @property

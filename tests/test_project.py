@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mutants import MUTANTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -71,6 +72,12 @@ def test_pre_commit_and_make_run_the_same_tools():
     for hook in hooks:
         tool = hook["entry"].removeprefix(".venv/bin/").removesuffix(" --fix")
         assert f"$(BIN)/{tool}" in recipe
+
+
+@pytest.mark.parametrize("module", MUTANTS)
+def test_what_mutants_break_stands_in_the_code_once(module):
+    text = (ROOT / "t2vlearn" / f"{module}.py").read_text()
+    assert [old for old, _ in MUTANTS[module] if text.count(old) != 1] == []
 
 
 def test_the_list_of_benchmarks_names_each_once():
