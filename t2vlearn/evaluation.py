@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from t2vlearn.errors import UserError
-from t2vlearn.judge import NUM_FRAMES, Judge
+from t2vlearn.judge import Judge, check_length, match
 from t2vlearn.pipeline import BUNDLED, TextToVideoPipeline, to_tensor
 from t2vlearn.storage import digest_of
 from t2vlearn.world import ATTRIBUTES, Caption, Scene, render, sample_scenes
@@ -61,19 +61,6 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     return float(means + x.T.cov().trace() + y.T.cov().trace() - 2 * cross)
 
 
-def match(reading: dict, scene: Scene) -> dict:
-    """The reading of two actors in the scene's order: the judge's order is by certainty, not by caption.
-
-    Where only one of the two subjects is right, it may stay in the wrong place, and then counts as wrong. So shares of single
-    attributes are a little too low; "joint" is what it is, for it needs both subjects.
-    """
-    if len(scene.actors) == 2 and scene.actors[0].subject == reading["subject" + SECOND]:
-        keys = ("subject", "colour", "size", "action")
-        swapped = {key: reading[key + SECOND] for key in keys} | {key + SECOND: reading[key] for key in keys}
-        return reading | swapped
-    return reading
-
-
 @dataclass
 class Accuracy:
     """Hits among trials of each attribute, and "joint": everything that the caption names is right.
@@ -91,7 +78,8 @@ class Accuracy:
         hits: dict[str, int] = {}
         trials: dict[str, int] = {}
         for reading, scene, caption in zip(readings, scenes, captions, strict=True):
-            seen, truth = match(reading, scene), scene.attributes
+            truth = scene.attributes
+            seen = match(reading, truth)
             right = {key: seen.get(key) == truth[key] for key in sorted(caption.named)}
             right["joint"] = all(right.values())
             for key, value in right.items():
@@ -208,10 +196,7 @@ def evaluate(
     Raises:
         UserError: for an unknown split, fewer than 2 samples, or a model whose clips have another length than the judge reads.
     """
-    if pipeline.config.num_frames != NUM_FRAMES:
-        raise UserError(
-            f"the judge reads clips of {NUM_FRAMES} frames, and these weights make {pipeline.config.num_frames}"
-        )
+    check_length(pipeline.config.num_frames)
     if samples < 2:
         raise UserError(f"the number of samples is {samples}: at least 2 are needed, 1000 is usual")
     scenes, captions = prompts_of(split, samples, seed)

@@ -6,7 +6,7 @@ combinations, and sharing no weights with the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,35 @@ BUNDLED = Path(__file__).parent / "weights" / "judge"
 SIZE = 32  # what the judge looks at; larger clips are averaged down
 NUM_FRAMES = 16
 READ = ("colour", "size", "action")  # what is read of each subject that is there
+
+
+def check_length(num_frames: int) -> None:
+    """Whether the judge reads clips of so many frames.
+
+    Raises:
+        UserError: if not.
+    """
+    if num_frames != NUM_FRAMES:
+        raise UserError(f"the judge reads clips of {NUM_FRAMES} frames, and these have {num_frames}")
+
+
+def match(reading: dict, asked: Mapping[str, str]) -> dict:
+    """The reading of two actors in the order of `asked` (`Scene.attributes`, `parse_prompt`): the judge's is by certainty.
+
+    Where only one of the two subjects is right, it may stay in the wrong place, and then counts as wrong. So shares of single
+    attributes are a little too low; "joint" is what it is, for it needs both subjects.
+    """
+    second = "subject" + SECOND
+    if second not in asked or asked["subject"] != reading[second]:
+        return reading
+
+    def other(key: str) -> str:
+        return key + SECOND if key in ("subject", *READ) else key.removesuffix(SECOND)
+
+    def swapped(of: dict) -> dict:
+        return {other(key): swapped(value) if key == "confidence" else value for key, value in of.items()}
+
+    return swapped(reading)
 
 
 class Judge(nn.Module):
@@ -94,11 +123,10 @@ class Judge(nn.Module):
             actors: how many to look for. Of two, the one that is seen more surely comes first.
 
         Raises:
-            ValueError: for clips of another length.
+            UserError: for clips of another length.
         """
         clips = frames if isinstance(frames, Tensor) else to_tensor(frames)
-        if clips.shape[2] != NUM_FRAMES:
-            raise ValueError(f"the judge reads clips of {NUM_FRAMES} frames, not {clips.shape[2]}")
+        check_length(clips.shape[2])
         logits: dict[str, list[Tensor]] = {name: [] for name in (*READ, "place", "subject")}
         for part in clips.split(64):
             for name, value in self(self.features(part)).items():
@@ -119,6 +147,15 @@ class Judge(nn.Module):
                     confidence[name + suffix] = float(chances.max())
             readings.append(reading | {"confidence": confidence})
         return readings
+
+    def read_as_asked(self, frames: np.ndarray, asked: Sequence[Mapping[str, str]]) -> list[dict]:
+        """`read`, of as many actors as each clip's prompt names, in its order (`parse_prompt`, `match`)."""
+        return [
+            match(seen, wanted)
+            if "subject" + SECOND in wanted
+            else {k: seen[k] for k in seen if not k.endswith(SECOND)}
+            for seen, wanted in zip(self.read(frames, actors=2), asked, strict=True)
+        ]
 
     def loss(self, clips: Tensor, scenes: list[Scene]) -> Tensor:
         """Cross-entropy on half clips (b, 3, 8, h, w): the place, which subjects are there, and what is read of those."""

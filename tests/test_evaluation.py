@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,15 +13,16 @@ from t2vlearn.errors import UserError
 from t2vlearn.evaluation import (
     EVAL_SPLITS,
     Accuracy,
+    diversity,
     evaluate,
     frechet_distance,
-    match,
     measured_with,
     prompts_of,
     wilson,
 )
-from t2vlearn.pipeline import BUNDLED, TextToVideoPipeline
-from t2vlearn.world import Actor, Caption, Scene
+from t2vlearn.judge import match
+from t2vlearn.pipeline import BUNDLED, PipelineConfig, TextToVideoPipeline, to_uint8
+from t2vlearn.world import Actor, Caption, Scene, render
 from t2vlearn.world.scenes import is_heldout
 
 
@@ -66,8 +68,8 @@ def test_two_actors_are_matched_by_subject_not_by_order():
     other_way = {"place": "park"}
     for key in ("subject", "colour", "size", "action"):
         other_way |= {key: a[key + "_2"], key + "_2": a[key]}
-    assert match(other_way, scene) == a
-    assert match(dict(a), scene) == a
+    assert match(other_way, a) == a
+    assert match(dict(a), a) == a
 
 
 @pytest.mark.parametrize("split", EVAL_SPLITS)
@@ -86,9 +88,28 @@ def test_a_whole_report(tiny_pipeline):
     assert found["real"]["joint"]["n"] == 6
     assert 0 <= found["model"]["joint"]["low"] <= found["model"]["joint"]["high"] <= 1
     assert found["frechet"] > found["frechet_floor"] > 0
-    assert 0 < found["chance"] < 0.6
+    _, captions = prompts_of("heldout", 6)
+    sizes = {"subject": 9, "colour": 6, "size": 2, "action": 10, "place": 5}
+    by_hand = [1 / np.prod([sizes[name] for name in caption.named]) for caption in captions]
+    assert found["chance"] == pytest.approx(np.mean(by_hand))
     assert seen[-1] == ("generated clips", 6, 6)
     assert [name for name, _ in report.table()][-1] == "seconds a clip"
+
+
+def test_diversity_is_none_for_one_clip_and_one_for_the_worlds_own():
+    """Stand-ins for a model: one that makes the same clip for every seed, and one that makes what the world would."""
+    scenes, captions = prompts_of("heldout", 60)
+    by_caption = dict(zip(captions, scenes))
+
+    def world(texts, seed):
+        return SimpleNamespace(frames=to_uint8(render([by_caption[text] for text in texts], 16, 32, seed)))
+
+    def one(texts, seed):
+        return world(texts, 0)
+
+    for model, wanted in ((world, 1.0), (one, 0.0)):
+        model.config = PipelineConfig()
+        assert diversity(model, scenes, captions) == pytest.approx(wanted, abs=0.25 * wanted)
 
 
 def test_a_report_of_clips_that_no_caption_describes_whole_is_json(tiny_pipeline):
@@ -103,7 +124,7 @@ def test_bad_arguments(tiny_pipeline):
         evaluate(tiny_pipeline, samples=1)
     with pytest.raises(UserError, match="unknown split"):
         evaluate(tiny_pipeline, "test", samples=4)
-    with pytest.raises(UserError, match="16 frames, and these weights make 7"):
+    with pytest.raises(UserError, match="16 frames, and these have 7"):
         evaluate(TextToVideoPipeline(num_frames=7, dim=16, depth=1, num_heads=2, text_depth=1), samples=4)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from t2vlearn.codec import FrameCodec
+from t2vlearn.codec import FrameCodec, psnr
 from t2vlearn.errors import UserError
 from t2vlearn.judge import NUM_FRAMES, Judge, train_judge, worsen
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
@@ -73,6 +73,10 @@ def test_worsened_clips_keep_most_of_the_picture_and_are_repeatable():
     assert torch.equal(once, again)
     changed = (once != clips).flatten(1).any(1)
     assert 0 < changed.sum() < len(clips)  # some stay as they are
+    drawn = torch.from_numpy(
+        np.random.default_rng(0).random(len(clips)) <= 0.92
+    )  # the others went through an untrained codec
+    assert 0 < drawn.sum() and psnr(once[drawn], clips[drawn]) > 15
 
 
 def test_a_batch_in_which_no_size_can_be_read_has_a_loss(judge):

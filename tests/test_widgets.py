@@ -12,6 +12,7 @@ import torch
 
 from t2vlearn.costs import PUBLISHED, Plan
 from t2vlearn.diffusion import DDPM, RectifiedFlow, cosine_beta, linear_beta
+from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.widgets import (
     AttentionViewer,
     ClipGrid,
@@ -410,6 +411,17 @@ def test_in_a_notebook_a_tree_asks_the_kernel_for_what_is_not_there(browser):
     context.close()
 
 
+def test_a_tree_whose_maker_fails_tells_the_page(monkeypatch):
+    def broken(clip, actions):
+        raise RuntimeError("no clip")
+
+    widget, sent = ClipTree(grey(80), {"a": "go on"}, broken, depth=0, question="?", alt="grey"), []
+    monkeypatch.setattr(widget, "send", sent.append)
+    with pytest.raises(RuntimeError, match="no clip"):
+        widget._hear({"type": "go", "path": "0"})
+    assert sent == [{"type": "error", "path": "0"}]
+
+
 @pytest.fixture
 def notebook(browser, tiny_pipeline):
     context = browser.new_context()
@@ -419,6 +431,11 @@ def notebook(browser, tiny_pipeline):
     yield Notebook(page, widget, {"prompt": widget.prompt, "manifest": widget.manifest})
     assert not errors
     context.close()
+
+
+def test_a_playground_refuses_clips_that_its_judge_cannot_read():
+    with pytest.raises(ValueError, match="16 frames"):
+        Playground(TextToVideoPipeline(num_frames=8, dim=16, depth=1, num_heads=2, text_depth=1))
 
 
 def test_in_a_notebook_the_kernel_makes_the_clip(notebook, tiny_pipeline):

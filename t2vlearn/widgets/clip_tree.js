@@ -27,6 +27,7 @@ function render({ model, el }) {
   let timer = null;
   let playing = false;
   let wish = null; // what was pressed while a segment was still playing
+  let asked = null; // what the kernel is making
 
   function can(choice) {
     return live || path + choice in clips;
@@ -65,12 +66,13 @@ function render({ model, el }) {
 
   function go(choice) {
     wish = playing ? choice : null; // a segment is always shown to its end
-    if (playing || !can(choice)) return;
+    if (playing || asked !== null || !can(choice)) return;
     const next = path + choice;
     if (next in clips) {
       path = next;
       play();
     } else {
+      asked = next;
       says.textContent = "The kernel makes the next clip …";
       model.send({ type: "go", path: next });
     }
@@ -79,16 +81,18 @@ function render({ model, el }) {
   buttons.forEach((button, i) => button.addEventListener("click", () => go(i)));
   again.addEventListener("click", () => {
     path = "";
-    wish = null;
+    wish = asked = null;
     play();
   });
   stage.addEventListener("keydown", (event) => {
     const choice = actions.findIndex(([key]) => key === event.key);
-    if (choice < 0) return;
+    if (choice < 0 || event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     event.preventDefault();
     go(choice);
   });
   model.on("msg:custom", (content) => {
+    if (content.path === asked) asked = null;
+    if (content.type === "error") return describe();
     clips[content.path] = content.clip;
     if (content.path.slice(0, -1) !== path) return; // the player has gone elsewhere meanwhile
     path = content.path;

@@ -85,5 +85,9 @@ class ClipTree(Widget):
     def _hear(self, content: dict) -> None:
         """The player has left the branches that were made ahead: make one more clip."""
         path = content["path"]
-        clip = self._grow(path[:-1], [int(path[-1])])[path]
+        try:
+            clip = self._grow(path[:-1], [int(path[-1])])[path]
+        except Exception:  # else the page would wait for ever
+            self.send({"type": "error", "path": path})
+            raise
         self.send({"type": "clip", "path": path, "clip": clip})

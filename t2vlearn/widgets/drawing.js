@@ -57,7 +57,7 @@ function render({ model, el }) {
     choices.forEach((button, i) => {
       const chosen = palette[i][0] === brush;
       button.setAttribute("aria-pressed", String(chosen));
-      button.style.outline = chosen ? "2px solid currentColor" : "none";
+      button.style.boxShadow = chosen ? "0 0 0 2px currentColor" : "none"; // not the outline, which shows the focus
     });
   }
   function tell() {

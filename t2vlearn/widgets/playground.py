@@ -11,9 +11,16 @@ from torch import Tensor
 
 from t2vlearn.errors import UserError
 from t2vlearn.export import description
-from t2vlearn.judge import Judge
+from t2vlearn.judge import Judge, check_length
 from t2vlearn.pipeline import TextToVideoPipeline, to_uint8
 from t2vlearn.widgets.base import HERE, Widget, name_of, script, script_json
+from t2vlearn.world import parse_prompt
+
+#: What stands in a page until its script has begun, and for ever where the browser may not load it.
+AS_FILE = (
+    "The prompt box comes here. If it does not, this page was opened as a file: run <code>make serve</code>, and open the "
+    "address that it names."
+)
 
 
 class _Cancelled(Exception):
@@ -34,6 +41,9 @@ class Playground(Widget):
     Args:
         pipe: what makes the clips; default: the bundled weights.
         prompt: what stands in the box at the beginning.
+
+    Raises:
+        UserError: for a model whose clips the judge cannot read.
     """
 
     _esm = script("live/words.js", "live/apng.js", "live/playground.js", "playground.js")
@@ -43,6 +53,7 @@ class Playground(Widget):
 
     def __init__(self, pipe: TextToVideoPipeline | None = None, prompt: str = "a brown puppy plays in the park"):
         self._pipe = pipe or TextToVideoPipeline.from_pretrained()
+        check_length(self._pipe.config.num_frames)
         self._judge: Judge | None = None
         self._stop, self._making = threading.Event(), threading.Lock()
         super().__init__(prompt=prompt, manifest=description(self._pipe))
@@ -81,7 +92,7 @@ class Playground(Widget):
                         callback=show,
                     )
                 self._judge = self._judge or Judge.from_pretrained()
-                seen = self._judge.read(out.frames)[0]
+                seen = self._judge.read_as_asked(out.frames, [parse_prompt(wish["prompt"])])[0]
                 self.send({"type": "clip", "id": number, "seen": seen}, buffers=[_rgba(out.frames[0])])
             except _Cancelled:
                 self.send({"type": "cancelled", "id": number})
@@ -95,7 +106,7 @@ class Playground(Widget):
         """In a page of the book there is no kernel: the model that lies beside the pages runs in the browser."""
         name = name_of(f"playground {self.prompt}")
         return (
-            f'<div id="{name}"></div><script type="module">\n'
+            f'<div id="{name}"><p>{AS_FILE}</p></div><script type="module">\n'
             'import { inPage, mount } from "../_live/playground.js";\n'
             "const here = (folder) => new URL(folder, location.href).href;\n"
             'const source = inPage({ model: here("../_live/model/"), runtime: here("../ort/") });\n'

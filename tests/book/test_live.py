@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from t2vlearn import widgets
+from t2vlearn.pipeline import to_tensor
 from t2vlearn.world import parse_prompt, sample_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,9 +110,32 @@ def test_pieces_and_ids_are_those_of_the_tokenizer(page, tiny_pipeline):
     assert got == wanted
 
 
+def test_half_a_letter_parts_words_as_in_python(page, tiny_pipeline):
+    assert in_modules(page, 'words.pieces("a\\ud800b")') == tiny_pipeline.text_encoder.pieces("a\ud800b")
+
+
+def test_the_judge_reads_what_is_asked_as_in_python(page, tiny_judge):
+    clips = np.random.default_rng(0).integers(0, 256, (3, 16, 32, 32, 3), np.uint8)
+    two = [{key: seen[key] for key in ("subject", "subject_2")} for seen in tiny_judge.read(clips, actors=2)]
+    asked = [{"subject": "puppy"}, two[1], {"subject": two[2]["subject_2"], "subject_2": two[2]["subject"]}]
+    with torch.no_grad():
+        logits = tiny_judge(tiny_judge.features(to_tensor(clips)))
+    answers = [{name: value[i].flatten().tolist() for name, value in logits.items()} for i in range(3)]
+    got = in_modules(
+        page,
+        """value.map(([answers, asked]) => sampler.reading(manifest, Object.fromEntries(
+            Object.entries(answers).map(([name, data]) => [name, { data: Float32Array.from(data) }])), asked))""",
+        [list(pair) for pair in zip(answers, asked)],
+    )
+    wanted = tiny_judge.read_as_asked(clips, asked)
+    assert got == [{key: value for key, value in seen.items() if key != "confidence"} for seen in wanted]
+    assert [seen["subject"] for seen in wanted[1:]] == [wish["subject"] for wish in asked[1:]]
+
+
 def test_prompts_are_read_as_in_python(page):
     scenes = [*sample_scenes(300, "heldout", seed=4), *sample_scenes(100, "two_actors", seed=4)]
     prompts = [str(s.caption(language, seed=i)) for i, s in enumerate(scenes) for language in ("en", "zh")]
+    prompts += ["the puppy’s ball jumps", "a star's car_park"]
     got = in_modules(page, "value.map((p) => new words.Words(manifest.tokenizer).named(p))", prompts)
     assert got == [parse_prompt(prompt) for prompt in prompts]
 
@@ -195,9 +220,51 @@ def test_the_scrubber_goes_through_the_steps_and_the_judge_speaks(page):
     scrub.press("ArrowRight")
     assert "step 2 of 5" in page.locator("canvas").get_attribute("aria-label")
     assert "colour" in page.get_by_role("status").text_content()
+    page.get_by_label("Prompt, in English or Chinese").fill("!")
+    page.get_by_role("button", name="Make the clip").click()  # refused: what is shown is still the star
+    scrub.press("Home")
+    assert page.locator("canvas").get_attribute("aria-label").startswith("“a big red star")
     make(page, "a blue car", seed=1)  # a second prompt, without fetching again
     page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label').startsWith('“a blue car')")
     wait_for_clip(page)
+
+
+def test_a_clip_stands_still_where_motion_is_not_wanted_until_it_is_played(browser, address):
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("status").filter(has_text="MB").wait_for()
+    make(page, "a red star")
+    wait_for_clip(page)
+    pictures = """async () => {
+        const seen = new Set();
+        for (let i = 0; i < 20; i++) {
+            seen.add(document.querySelector("canvas").toDataURL());
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        return seen.size;
+    }"""
+    assert page.evaluate(pictures) == 1
+    page.get_by_role("button", name="Play").click()
+    assert page.evaluate(pictures) > 3
+    page.get_by_role("button", name="Pause").click()
+    assert page.evaluate(pictures) == 1
+    context.close()
+
+
+def test_the_keyboard_keeps_its_place(page):
+    make(page, "a red star")
+    assert page.evaluate("document.activeElement.textContent") == "Stop"
+    wait_for_clip(page)
+    assert page.evaluate("document.activeElement.textContent") == "Make the clip"
+
+
+def test_a_prompt_that_is_too_long_does_not_throw_the_model_away(page):
+    make(page, "a red star")
+    wait_for_clip(page)
+    make(page, "星" * 60)
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('at most 48')")
+    assert len(page.workers) == 1
 
 
 def test_unknown_words_are_named_and_an_empty_prompt_is_refused(page):
@@ -237,6 +304,21 @@ def test_stop_ends_the_making_and_the_next_clip_begins_anew(page):
     page.wait_for_function("document.querySelector('[role=status]').textContent === 'Stopped.'")
     make(page, "a red car", steps=5)
     wait_for_clip(page)
+
+
+def test_stop_counts_while_the_page_is_still_loading(browser, address):
+    context = browser.new_context()
+    page, held = context.new_page(), []
+    page.route("**/manifest.json", lambda route: held.append(route))
+    page.goto(address)
+    page.get_by_role("button", name="Make the clip").click()
+    page.get_by_role("button", name="Stop").click()
+    assert page.get_by_role("status").text_content() == "Stopped." and held
+    for route in held:
+        route.continue_()
+    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('MB')")
+    assert page.get_by_role("button", name="Make the clip").is_enabled() and page.workers == []
+    context.close()
 
 
 def test_a_link_holds_prompt_seed_and_settings(page, browser, address):

@@ -38,7 +38,7 @@ let count = 0;
 export function inPage({ model, runtime }) {
   document.head.append(make("link", { rel: "stylesheet", href: new URL("./playground.css", import.meta.url) }));
   return {
-    manifest: () => fetch(`${model}manifest.json`).then((answer) => answer.json()),
+    manifest: () => fetch(`${model}manifest.json`, { cache: "no-cache" }).then((answer) => answer.json()),
     note(manifest) {
       const bytes = Object.values(manifest.files).reduce((sum, entry) => sum + entry.bytes, RUNTIME);
       return `With the first clip the model is fetched, ${(bytes / 1e6).toFixed(0)} MB. It runs in this page; nothing is sent.`;
@@ -61,7 +61,7 @@ export function inPage({ model, runtime }) {
  */
 export function mount(el, source, first = "a brown puppy plays in the park") {
   const own = `t2v-live-${count++}`;
-  const prompt = make("input", { id: `${own}-prompt`, type: "text", autocomplete: "off", maxlength: 300, list: `${own}-words` });
+  const prompt = make("input", { id: `${own}-prompt`, type: "text", autocomplete: "off", maxlength: 300, list: `${own}-words`, "aria-describedby": `${own}-unknown` });
   const known = make("datalist", { id: `${own}-words` });
   const start = make("button", { type: "submit" }, "Make the clip");
   const stop = make("button", { type: "button", disabled: true }, "Stop");
@@ -70,9 +70,10 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   const guidance = make("input", { id: `${own}-guidance`, type: "number", min: 0, max: 10, step: 0.5 });
   const bar = make("progress", { "aria-label": "Progress", max: 1, value: 0, hidden: true });
   const status = make("p", { role: "status" });
-  const unknown = make("p", { class: "t2v-live-unknown" });
+  const unknown = make("p", { id: `${own}-unknown`, class: "t2v-live-unknown" });
   const canvas = make("canvas", { width: 32, height: 32, role: "img", "aria-label": "No clip yet" });
   const scrub = make("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step of the making", disabled: true });
+  const pause = make("button", { type: "button", disabled: true }, quiet() ? "Play" : "Pause");
   const stage = make("span", {}, "No clip yet.");
   const save = make("a", { hidden: true, download: "clip.png" }, "Download the clip");
   const link = make("a", { href: "#", hidden: !source.linked }, "Link to this clip");
@@ -95,14 +96,22 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     bar,
     status,
     canvas,
-    make("div", { class: "t2v-live-row" }, scrub, stage),
+    make("div", { class: "t2v-live-row" }, pause, scrub, stage),
     make("div", { class: "t2v-live-row" }, save, link),
   );
 
   // ---------------------------------------------------------------- what is shown
 
-  let shown = []; // one clip a step: [label, frames]
+  let shown = []; // one clip a step: [label, frames, prompt]
   let timer = null;
+  let goOn = null; // starts the present clip's frames
+  let still = quiet();
+  pause.addEventListener("click", () => {
+    still = !still;
+    pause.textContent = still ? "Play" : "Pause";
+    clearInterval(timer);
+    if (!still) goOn();
+  });
   function play(frames, words) {
     clearInterval(timer);
     const context = canvas.getContext("2d");
@@ -111,19 +120,21 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     let at = 0;
     const draw = () => context.putImageData(new ImageData(frames[at++ % frames.length], side, side), 0, 0);
     draw();
-    if (!quiet()) timer = setInterval(draw, 125);
+    goOn = () => (timer = setInterval(draw, 125));
+    if (!still) goOn();
+    pause.disabled = false;
     canvas.setAttribute("aria-label", words);
   }
   function look(i) {
-    const [label, frames] = shown[i];
+    const [label, frames, asked] = shown[i];
     scrub.value = String(i);
     scrub.setAttribute("aria-valuetext", label);
     stage.textContent = label;
-    play(frames, `“${wish.prompt}”, ${label}`);
+    play(frames, `“${asked}”, ${label}`);
   }
   function add(label, frames) {
     const following = Number(scrub.value) >= shown.length - 1;
-    shown.push([label, frames]);
+    shown.push([label, frames, wish.prompt]);
     scrub.max = String(shown.length - 1);
     scrub.disabled = shown.length < 2;
     if (following) look(shown.length - 1);
@@ -193,11 +204,15 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   let worker = null;
   let ready = null;
   let here = false;
-  let number = 0;
+  let number = Math.floor(Math.random() * 2 ** 40); // other views of a notebook hear the same kernel
   let begun = 0;
+  let pressed = 0; // how often the reader has asked or stopped: whoever waited meanwhile goes no further
   function busy(yes) {
-    start.disabled = yes;
-    stop.disabled = !yes;
+    const [off, on] = yes ? [start, stop] : [stop, start];
+    const held = el.getRootNode().activeElement === off;
+    on.disabled = false;
+    if (held) on.focus(); // a disabled button would lose the keyboard's place
+    off.disabled = true;
     bar.hidden = !yes;
   }
   function fail(message) {
@@ -210,7 +225,9 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
       worker.addEventListener("message", ({ data }) => {
         if (data.type === "progress") {
           bar.value = data.done / data.total;
-          status.textContent = `Fetching the model: ${(data.done / 1e6).toFixed(1)} of ${(data.total / 1e6).toFixed(1)} MB`;
+          // By quarters: a screen reader says each change aloud. The bar shows the rest.
+          const text = `Fetching the model: ${25 * Math.floor((4 * data.done) / data.total)}% of ${(data.total / 1e6).toFixed(0)} MB`;
+          if (status.textContent !== text) status.textContent = text;
         }
         if (data.type === "ready") resolve();
         if (data.type === "error" && data.id === undefined) reject(new Error(data.message));
@@ -242,31 +259,39 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     const asked = words.named(wish.prompt);
     const said = Object.entries(asked)
       .filter(([name]) => name in seen)
-      .map(([name, value]) => (seen[name] === value ? `${name} ${value} ✓` : `${name}: ${value} was asked for, the judge sees ${seen[name]}`));
-    return said.length ? `The judge: ${said.join(", ")}.` : `The judge sees a ${seen.size} ${seen.colour} ${seen.subject}, ${seen.place}.`;
+      .map(([key, value]) => {
+        const name = key.replace("_2", " of the second");
+        return seen[key] === value ? `${name} ${value} ✓` : `${name}: ${value} was asked for, the judge sees ${seen[key]}`;
+      });
+    const two = "subject_2" in asked ? " (Of two at once it misreads more.)" : "";
+    return said.length ? `The judge: ${said.join(", ")}.${two}` : `The judge sees a ${seen.size} ${seen.colour} ${seen.subject}, ${seen.place}.`;
   }
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     wish = settings();
     if (!pieces(wish.prompt).length) return fail("Write what the clip should show, such as “a puppy in the park”.");
     busy(true);
+    const mine = ++pressed;
     try {
       await described;
+      if (mine !== pressed) return;
       if (!words) return fail(MISSING);
       wish = settings();
       if (words.tokenize(wish.prompt).every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
       if (!here) status.textContent = "Fetching the model ...";
       await load();
+      if (mine !== pressed) return;
       here = true;
       shown = [];
-      scrub.value = "0";
+      scrub.value = scrub.max = "0";
+      scrub.disabled = true;
       save.hidden = true;
       status.textContent = "Making the clip ...";
       begun = performance.now();
       worker.postMessage({ type: "generate", id: ++number, wish });
     } catch (error) {
       fail(error.message);
-      end();
+      if (!(error instanceof RangeError)) end(); // a prompt that is too long is no fault of the model's
     }
   });
   function end() {
@@ -276,6 +301,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   }
   stop.addEventListener("click", () => {
     if (here) return worker.postMessage({ type: "cancel" });
+    pressed += 1;
     end();
     fail("Stopped.");
   });

@@ -153,21 +153,28 @@ export async function generate(run, manifest, wish, onStep) {
 }
 
 /**
- * What the judge sees of one actor: `Judge.read`.
+ * What the judge sees of one actor, or of the two that a prompt names, in its order: `Judge.read_as_asked`.
  * @param {Object} manifest
  * @param {Object<string, Tensor>} answers
+ * @param {Object<string, string>} asked what the prompt names
  * @returns {Object<string, string>}
  */
-export function reading(manifest, answers) {
+export function reading(manifest, answers, asked) {
   const largest = (values) => values.indexOf(Math.max(...values));
   const { attributes } = manifest;
-  const place = attributes.place[largest([...answers.place.data])];
-  const subject = largest([...answers.subject.data]);
-  const seen = { subject: attributes.subject[subject], place };
-  for (const name of ["colour", "size", "action"]) {
-    const n = attributes[name].length;
-    seen[name] = attributes[name][largest([...answers[name].data.subarray(subject * n, (subject + 1) * n)])];
-  }
+  const seen = { place: attributes.place[largest([...answers.place.data])] };
+  const sure = [...answers.subject.data];
+  const surest = sure.map((_, i) => i).sort((a, b) => sure[b] - sure[a]);
+  const order = surest.slice(0, "subject_2" in asked ? 2 : 1);
+  if (order.length > 1 && attributes.subject[order[1]] === asked.subject) order.reverse();
+  order.forEach((subject, i) => {
+    const suffix = i ? "_2" : "";
+    seen[`subject${suffix}`] = attributes.subject[subject];
+    for (const name of ["colour", "size", "action"]) {
+      const n = attributes[name].length;
+      seen[name + suffix] = attributes[name][largest([...answers[name].data.subarray(subject * n, (subject + 1) * n)])];
+    }
+  });
   return seen;
 }
 

@@ -2,6 +2,9 @@
 
 const CHINESE = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 
+/** What `parse_prompt` takes for a word: one Chinese character, or letters and digits, with apostrophes inside. */
+const WORD = /[\u3400-\u9fff]|(?:(?![\u3400-\u9fff])[\p{L}\p{N}])+(?:['’](?:(?![\u3400-\u9fff])[\p{L}\p{N}])+)*/gu;
+
 /**
  * The words and characters that are looked up: `TextEncoder.pieces`.
  * @param {string} text
@@ -9,7 +12,7 @@ const CHINESE = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2
  */
 export function pieces(text) {
   const plain = text
-    .toWellFormed()
+    .replace(/\p{Cs}/gu, "?")
     .normalize("NFKC")
     .replace(/[\t\n\r]|\p{White_Space}/gu, " ")
     .replace(/[\p{C}\ufffd]/gu, "")
@@ -72,7 +75,7 @@ export class Words {
    * @returns {Object<string, string>}
    */
   named(prompt) {
-    const text = prompt.normalize("NFKC").toLowerCase().match(/[\u3400-\u9fff]|(?:(?![\u3400-\u9fff_])[\p{L}\p{N}])+/gu) ?? [];
+    const text = prompt.normalize("NFKC").toLowerCase().match(WORD) ?? [];
     /** @type {Object<string, string>} */
     const named = {};
     const subjects = [];

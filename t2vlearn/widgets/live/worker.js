@@ -16,12 +16,22 @@ let cancelled = false;
 /** Lets messages in between two steps. */
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
+/** A file's address: other content, another address. */
+const addressOf = (base, name, { sha256 }) => `${base}${name}?${sha256.slice(0, 16)}`;
+
+/** Removes earlier versions of a model from the browser's store. */
+async function tidy(store, base, wanted) {
+  for (const { url } of (await store?.keys().catch(() => undefined)) ?? []) {
+    if (url.startsWith(base) && url.includes("?") && !wanted.includes(url)) await store.delete(url).catch(() => undefined);
+  }
+}
+
 /** A file of the model: from the browser's store, or fetched, counted, and compared with its checksum. */
 async function file(base, name, { bytes, sha256 }, count) {
-  const address = `${base}${name}?${sha256.slice(0, 16)}`;
+  const address = addressOf(base, name, { sha256 });
   const store = await self.caches?.open(KEPT).catch(() => undefined); // without https there is none
   const kept = await store?.match(address);
-  const response = kept ?? (await fetch(address));
+  const response = kept ?? (await fetch(address, { cache: "no-cache" })); // another file may have had this name
   if (!response.ok) throw new Error(`The file ${name} could not be fetched (${response.status}). Try again later.`);
   const content = new Uint8Array(bytes);
   let at = 0;
@@ -60,6 +70,7 @@ async function load({ model, runtime }) {
   manifest = await described.json();
   words = new Words(manifest.tokenizer);
   const files = Object.entries(manifest.files);
+  await tidy(store, model, files.map(([name, entry]) => addressOf(model, name, entry)));
   const total = files.reduce((sum, [, entry]) => sum + entry.bytes, 0);
   let done = 0;
   for (const [name, entry] of files) {
@@ -94,7 +105,7 @@ async function make(id, wish) {
     postMessage({ type: "step", id, stage, step, steps, frames });
   });
   const { frames } = await run("decoder", { latents });
-  const seen = reading(manifest, await run("judge", { frames: rounded(frames) }));
+  const seen = reading(manifest, await run("judge", { frames: rounded(frames) }), words.named(wish.prompt));
   const shown = pixels(frames);
   postMessage({ type: "clip", id, frames: shown, seen, picture: await apng(shown, manifest.size) });
 }
