@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from t2vlearn.denoiser import Text
 from t2vlearn.errors import UserError
-from t2vlearn.judge import Judge
+from t2vlearn.judge import Judge, check_length
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.text import MAX_TOKENS, NULL, PAD, UNK
 from t2vlearn.world.captions import names
@@ -148,12 +148,14 @@ def export_onnx(
         The folder.
 
     Raises:
-        UserError: without the extra `export`, for other `weights`, or a folder that cannot be written or holds other files.
+        UserError: without the extra `export`, for other `weights`, clips that the judge cannot read, or a folder that cannot be
+            written or holds other files.
     """
     try:
         import onnx
     except ImportError:
         raise UserError("exporting needs the extra `export`: pip install 't2vlearn[export]'") from None
+    check_length(pipe.config.num_frames)
     if weights not in WEIGHTS:
         raise UserError(f"weights can be stored as {' or '.join(WEIGHTS)}, not {weights!r}")
     folder = Path(folder).absolute()  # the name of "." is empty, and its parent is itself

@@ -153,6 +153,8 @@ def write_clips(path: str | Path, clips: np.ndarray, fps: float = 8, scale: int 
 
     Takes and raises what `write` does.
     """
+    clips = np.asarray(clips)
+    _check_frames(clips.reshape(-1, *clips.shape[2:]) if clips.ndim == 5 else clips[None])
     if Path(path).suffix.lower() == ".png":
         return write(path, contact_sheet(clips, scale)[None], scale=1, mark=mark)
     return write(path, tile(clips), fps, scale, mark)
@@ -201,7 +203,9 @@ def read(path: str | Path) -> np.ndarray:
 
 
 def read_mark(path: str | Path) -> str:
-    """The mark that `write` put into a file, or "". That there is none proves nothing: most programs drop it in a copy.
+    """The mark that `write` put into a file, or whatever else stands in its place, or "".
+
+    That there is none proves nothing: most programs drop it in a copy.
 
     Raises:
         UserError: for a file that is missing or damaged.
@@ -217,11 +221,8 @@ def read_mark(path: str | Path) -> str:
                 info = (
                     dict(image.getexif()) | image.info
                 )  # keys of the first are numbers, those of the second are names
-            mark = (
-                info.get("Comment")
-                or info.get("comment", b"").decode(errors="replace")
-                or info.get(EXIF_DESCRIPTION, "")
-            )
+            mark = info.get("Comment") or info.get("comment") or info.get(EXIF_DESCRIPTION, "")
+            mark = mark.decode(errors="replace") if isinstance(mark, bytes) else mark  # a .gif has bytes
     return mark
 
 

@@ -241,12 +241,13 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
 
     def _given_keyframes(self, image, keyframes) -> dict[int, np.ndarray]:
         given = {} if image is None else {0: image}
-        if isinstance(keyframes, dict):
-            given |= keyframes
-        elif keyframes is not None:
+        if keyframes is not None and not isinstance(keyframes, dict):
             if len(keyframes) != len(self.keyframe_times):
                 raise UserError(f"{len(self.keyframe_times)} key frames are needed, not {len(keyframes)}")
-            given |= dict(zip(self.keyframe_times, keyframes, strict=True))
+            keyframes = dict(zip(self.keyframe_times, keyframes, strict=True))
+        if given.keys() & (keyframes or {}).keys():
+            raise UserError("the first key frame is given twice, by image and by keyframes: leave one out")
+        given |= keyframes or {}
         if not set(given) <= set(self.keyframe_times):
             raise UserError(f"key frames stand at frames {self.keyframe_times}, not at {sorted(given)}")
         return given

@@ -50,7 +50,7 @@ class VisualEncoder(nn.Module):
             text, null: the captions and what guidance moves away from, batches of b.
             noise: (b, c, k, h, w) standard normal; clean latents where `known` (b, k).
             num_inference_steps, guidance_scale: see `TextToVideoPipeline`.
-            known: key frames that are given.
+            known: key frames that are given; where all are, there is nothing to do.
             on_step, start: see `DiffusionModel.sample`.
 
         Returns:
@@ -64,6 +64,8 @@ class VisualEncoder(nn.Module):
             report = on_step and (lambda i, estimate: on_step(done + i, estimate))
             return diffusion.sample(denoise, x, steps, known, on_step=report, start=start)
 
+        if known.all():
+            return noise
         if start is not None or known.any():
             return walk(noise, known, num_inference_steps)
         return first_then_rest(walk, noise, num_inference_steps)

@@ -140,6 +140,8 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path, tiny_pipel
         export_onnx(tiny_pipeline, mine / "diary.txt", judge=tiny_judge)
     with pytest.raises(UserError, match="float32 or int8, not 'int4'"):
         export_onnx(tiny_pipeline, tmp_path / "new", "int4", tiny_judge)
+    with pytest.raises(UserError, match="16 frames, and these have 8"):
+        export_onnx(type(tiny_pipeline)(num_frames=8, dim=16, depth=1, num_heads=2), tmp_path / "new", judge=tiny_judge)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

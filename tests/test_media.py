@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from t2vlearn import media
 from t2vlearn.errors import UserError
@@ -195,6 +196,21 @@ def test_the_mark_is_in_the_file_and_not_in_the_picture(tmp_path, suffix):
     assert (media.read(marked) == media.read(plain)).all()
     media.write(marked, media.read(marked), scale=1)  # a copy, frame by frame, has lost it
     assert media.read_mark(marked) == ""
+
+
+def test_a_remark_of_another_program_is_read_as_it_stands(tmp_path):
+    for key in ("Comment", "comment"):
+        remark = PngInfo()
+        remark.add_text(key, "drawn by hand")
+        Image.new("RGB", (2, 2)).save(tmp_path / "other.png", pnginfo=remark)
+        assert media.read_mark(tmp_path / "other.png") == "drawn by hand"
+
+
+@pytest.mark.parametrize("suffix", media.SUFFIXES)
+@pytest.mark.parametrize("clips", [np.zeros((3, 8, 8, 3), np.uint8), np.zeros((0, 3, 8, 8, 3), np.uint8)])
+def test_clips_that_are_none_are_refused(tmp_path, suffix, clips):
+    with pytest.raises(UserError, match="frames must be a uint8 array"):
+        media.write_clips(tmp_path / f"clips{suffix}", clips)
 
 
 @pytest.mark.parametrize("suffix", media.SUFFIXES)

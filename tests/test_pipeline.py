@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from t2vlearn import media
+from t2vlearn.denoiser import guided
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline, to_tensor, to_uint8
 
@@ -190,6 +191,26 @@ def test_a_clip_goes_on_from_the_last_four_frames_of_another(pipe):
 # ------------------------------------------------------------------ mistakes
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("process", "prediction"), [("rectified_flow", "x_0"), ("ddpm", "v")])
+def test_its_parts_stay_on_their_device(process, prediction):
+    """The meta device stands for a GPU: it computes no numbers, and refuses what mixes it with the CPU."""
+    pipe = TextToVideoPipeline(dim=16, depth=2, num_heads=2, text_depth=1, process=process, prediction=prediction).to(
+        "meta"
+    )
+    text, null = pipe.encode_prompt([PROMPT, PROMPT])
+    latents, keys = pipe.initial_noise([0, 1])
+    known = torch.zeros(2, 4, dtype=torch.bool, device="meta")
+    denoise = guided(
+        pipe.visual_encoder.denoiser, pipe.visual_encoder.keyframe_times.expand(2, -1), text, null, 3.0, known
+    )
+    latents[:, :, pipe.keyframe_times] = pipe.diffusion.sample(denoise, keys, 2, known)
+    known = known.new_zeros(2, 16)
+    known[:, pipe.keyframe_times] = True
+    drawn = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, 2, 1.0)
+    assert pipe.visual_encoder.codec.decode(drawn).device.type == "meta"
+
+
 @pytest.mark.parametrize(
     ("prompt", "options", "message"),
     [
@@ -219,6 +240,8 @@ def test_a_clip_goes_on_from_the_last_four_frames_of_another(pipe):
         (PROMPT, {"continue_from": CLIP, "image": CLIP[0]}, "has no image or key frames"),
         (PROMPT, {"continue_from": CLIP, "keyframes": CLIP[:4]}, "has no image or key frames"),
         (PROMPT, {"keyframes": {1: CLIP[0]}}, r"key frames stand at frames \[0, 5, 10, 15\], not at \[1\]"),
+        (PROMPT, {"keyframes": CLIP[:4], "image": CLIP[0]}, "the first key frame is given twice"),
+        (PROMPT, {"keyframes": {0: CLIP[0]}, "image": CLIP[0]}, "the first key frame is given twice"),
         (PROMPT, {"keyframes": CLIP[:3]}, "4 key frames are needed, not 3"),
         (PROMPT, {"keyframes": CLIP[:5]}, "4 key frames are needed, not 5"),
     ],

@@ -48,6 +48,12 @@ def test_given_key_frames_stay_and_change_the_others():
     assert (draw(pipe, known, other) - out)[:, :, [1, 2]].abs().max() > 1e-4
 
 
+def test_where_all_key_frames_are_given_nothing_is_computed():
+    noise, steps = torch.randn(2, 4, 4, 4, 4), []
+    out = draw(pipeline(), torch.ones(2, 4, dtype=torch.bool), noise, on_step=lambda i, _: steps.append(i))
+    assert torch.equal(out, noise) and steps == []
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("steps", "half"), [(1, 0), (2, 1), (5, 2)])
 def test_half_of_the_steps_draw_the_first_key_frame_and_the_rest_are_drawn_around_it(steps, half):

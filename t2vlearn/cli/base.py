@@ -96,8 +96,10 @@ def check_seed(seed: int) -> int:
 
 
 def load(weights: str | None) -> TextToVideoPipeline:
-    """The pipeline of a folder or Hub id, or the bundled one, with a line that says what is going on."""
+    """The pipeline of a folder or Hub id, or the bundled one, on the GPU if there is one. A line says what is going on."""
     with terminal.console().status("loading the weights"):
+        import torch
+
         from t2vlearn.pipeline import TextToVideoPipeline
 
-        return TextToVideoPipeline.from_pretrained(weights)
+        return TextToVideoPipeline.from_pretrained(weights).to("cuda" if torch.cuda.is_available() else "cpu")

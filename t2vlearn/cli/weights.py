@@ -60,6 +60,6 @@ def onnx(
     from t2vlearn.export import export_onnx
 
     with terminal.console().status("writing ONNX files ..."):
-        written = export_onnx(load(weights), folder, store)
+        written = export_onnx(load(weights).cpu(), folder, store)
     size = sum(path.stat().st_size for path in written.iterdir())
     typer.echo(f"{written}: {len(list(written.iterdir()))} files, {size / 1e6:.1f} MB")
