@@ -102,7 +102,8 @@ def remove(out: Path) -> None:
 class OwnClips:
     """The clips that `prepare` has left in a run's folder; the number of one is all that stands for it.
 
-    Every epoch shows each clip once, in an order that follows from (seed, epoch).
+    Every epoch shows each clip once, in an order that follows from (seed, epoch). Where a stage goes on with fewer clips a
+    step, it goes on at another place of the list.
 
     Args:
         out: the run's folder.

@@ -41,7 +41,7 @@ class StageRun:
         muon = Muon(matrices, lr=self.base_lr[0])
         adamw = torch.optim.AdamW(others, lr=self.base_lr[1], betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.module, *self.optimisers = accelerator.prepare(task.train(), muon, adamw)
-        self.step = 0
+        self.step = self.clips = 0
         self.seconds = 0.0
         self.loss = math.nan  # its running mean, which whoever shows it keeps
         self.skipped = self.skipped_in_a_row = 0
@@ -83,6 +83,7 @@ class StageRun:
         self.skipped += not fine
         self.skipped_in_a_row = 0 if fine else self.skipped_in_a_row + 1
         self.step += 1
+        self.clips += self.task.clips
         return float(self.accelerator.reduce(losses, "mean")) if fine else math.nan
 
     def _batches(self, fraction: float) -> Iterator[tuple[Tensor, ...]]:

@@ -61,7 +61,7 @@ class Task(nn.Module):
         super().__init__()
         self.config, self.seed, self.pipe_config = config, seed, pipe.config
         self.source = source or World(replace(config, pipeline=pipe.config), seed)
-        self.batch_size = config.batch[STAGES.index(self.stage)]
+        self.clips = self.batch_size = config.batch[STAGES.index(self.stage)]  # the first: of the last step
         # Only the toy world knows what its clips show.
         self.world = self.source if config.questions and isinstance(self.source, World) else None
 
@@ -190,7 +190,7 @@ class _DenoiserTask(Task):
         numbers = self.frame_numbers(rng, fraction)
         single = len(numbers) == 1
         n = self.batch_size * (len(self.keyframes) if single else 1)
-        own = self.own(n)
+        self.clips, own = n, self.own(n)
         clips = self.source.draw(step, n, self.batch_size * len(self.keyframes), rng)
         captions = [
             "" if rng.random() < self.config.caption_dropout else self.source.caption(clip, rng) for clip in clips

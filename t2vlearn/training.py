@@ -1,6 +1,7 @@
 """Training from nothing: the codec, then text encoder and key frames, then the video generator, each with EMA.
 
-A run is resumed exactly: batches depend on (seed, stage, step) alone (`stages`), and a checkpoint holds everything else.
+A run is resumed exactly: batches depend on (seed, stage, step) and on which part of the stage is done (`stages`), and a
+checkpoint holds everything else. By the clock that part is never quite the same twice, in two runs or with a stop in one.
 Where several processes train together (`processes`, or `accelerate launch`), all do the same steps, each on its part of the
 batch. The first one's clock counts, and it alone writes and reports.
 """
@@ -37,6 +38,7 @@ from t2vlearn.text import words_of
 __all__ = ["PREPARATIONS", "PRESETS", "Interrupted", "Progress", "TrainConfig", "train"]
 
 PATIENCE = 20  # steps in a row without a usable gradient
+SHEETS = "samples"  # their folder
 SHEET_STEPS = 8  # of sampling, for a sample sheet: enough to see what has been learnt
 SHEET_PART = 0.05  # of a run by the clock, at most, goes into sample sheets after a stage's first
 
@@ -87,7 +89,8 @@ def train(
         UserError: if both or none of minutes and steps are given, nothing can be resumed, `out` holds an unfinished run that is
             not resumed, `weights` make other clips than the recipe's, no video of `data` can be used, `out` cannot be
             written or another run holds it, memory runs out, the tracker is not installed, or the loss stays NaN.
-        Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written.
+        Interrupted: after Ctrl-C, SIGTERM or a closed terminal, once the checkpoint is written. (Not while videos are read:
+            nothing is learnt yet.)
     """
     if (minutes is None) == (steps is None):
         raise UserError("give either minutes or steps")
@@ -148,16 +151,19 @@ class _Run:
         torch.set_flush_denormal(True)  # an untrained network's tiny numbers cost up to a hundred times the time
         self.first = self.accelerator.is_main_process
         self.weights, self.data, self.stop = weights, data, threading.Event()
+        found = checkpoint.read(out, self._recipe()) if resume else None
         self.own = None if data is None else self._own_clips(resume)
         self.source: Source = self.own or World(config, seed)
         words = words_of(self.own.captions) if self.own else []
         self.pipe = first_pipeline(config.pipeline, weights, words).to(self.accelerator.device)
         self.stage_number, self.stage = 0, None
         self.sheets, self.next_sheet = 0, config.sheet_every  # so many are written; the next one is due at
-        if resume:
-            self._load()
-        elif self.first:
-            self.log.cut(0)  # of a run that had ended here
+        if found:
+            self._load(*found)
+        elif self.first:  # a run may have ended here
+            self.log.cut(0)
+            for sheet in (out / SHEETS).glob("[0-9]*-*.png"):
+                sheet.unlink()
 
     def _own_clips(self, resume: bool) -> OwnClips:
         """The clips of the folder's videos; a run that goes on has them already."""
@@ -203,8 +209,7 @@ class _Run:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        self.pipe.info = {"seed": self.seed, "machine": f"{torch.get_num_threads()} CPU threads" if not
-                          torch.cuda.is_available() else torch.cuda.get_device_name(),
+        self.pipe.info = {"seed": self.seed, "machine": self._machine(),
                           **({"minutes": self.minutes} if self.minutes else {"steps": self.steps}),
                           **({"after": lineage(self.pipe.info)} if self.weights else {}),
                           **(self.own.about() if self.own else {})}  # fmt: skip
@@ -214,6 +219,12 @@ class _Run:
             if self.data is not None:
                 own_clips.remove(self.out)
         return self.out
+
+    def _machine(self) -> str:
+        gpu = self.accelerator.device.type == "cuda"
+        one = torch.cuda.get_device_name() if gpu else f"{torch.get_num_threads()} CPU threads"
+        processes = self.accelerator.num_processes
+        return one if processes == 1 else f"{processes} x {one}"
 
     def _start_stage(self) -> StageRun:
         if self.own and STAGES[self.stage_number] != "codec":
@@ -275,7 +286,7 @@ class _Run:
 
     def _report(self, name: str, stage: StageRun) -> None:
         share, fraction = self.config.share, min(self._fraction(stage), 1.0)
-        rate = stage.task.batch_size * stage.step / max(stage.seconds, 1e-9)
+        rate = stage.clips / max(stage.seconds, 1e-9)
         done = sum(share[: self.stage_number]) + share[self.stage_number] * fraction
         left = stage.seconds / max(fraction, 1e-9) / share[self.stage_number] * (1 - done)
         self.log.report(Progress(name, done, stage.step, stage.loss, rate, left, stage.skipped), stage.seconds)
@@ -301,7 +312,7 @@ class _Run:
             else:
                 frames = pipe(captions, SHEET_STEPS).frames
         self.sheets += 1
-        media.write_clips(self.out / "samples" / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
+        media.write_clips(self.out / SHEETS / f"{self.sheets:03d}-{name.replace(' ', '-')}.png", frames)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -324,11 +335,10 @@ class _Run:
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
-            position |= {"skipped": stage.skipped, "loss": stage.loss}
+            position |= {"skipped": stage.skipped, "loss": stage.loss, "clips": stage.clips}
         return checkpoint.write(self.out, tensors, self._recipe(), position)
 
-    def _load(self) -> None:
-        tensors, position = checkpoint.read(self.out, self._recipe())
+    def _load(self, tensors: dict[str, torch.Tensor], position: dict) -> None:
         self.stage_number, self.sheets = int(position["stage"]), int(position["sheets"])
         self.next_sheet = position["next_sheet"]
         if self.first:
@@ -338,5 +348,5 @@ class _Run:
             self.stage = self._start_stage()
             self.stage.restore(tensors)
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
-            self.stage.loss = position["loss"]
+            self.stage.loss, self.stage.clips = position["loss"], int(position["clips"])
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])

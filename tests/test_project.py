@@ -1,12 +1,12 @@
 """The files around the package agree with each other."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from mutants import MUTANTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -16,6 +16,7 @@ BASE = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 EXTRAS = {
     name: [Requirement(text) for text in texts] for name, texts in PROJECT["project"]["optional-dependencies"].items()
 }
+MUTANTS = runpy.run_path(str(ROOT / "tests" / "mutants.py"))["MUTANTS"]
 CONDA_NAMES = {"pytorch": "torch"}  # where conda-forge calls a package by another name
 
 

@@ -45,6 +45,23 @@ def test_a_step_that_is_not_a_number_changes_nothing(stage, poison):
     assert any(not torch.equal(before[name], value) for name, value in run.tensors().items())
 
 
+def test_each_step_has_the_learning_rates_of_its_part_of_the_stage():
+    """Words alone learn by larger steps; no step uses the rates that the optimisers were made with."""
+    run = run_of("key frames")
+    for fraction, pace in ((0.0, 1.5), (0.2, 1.0), (0.9, 1.0)):
+        step = run.step
+        run.advance(fraction)
+        rates = [group["lr"] for optimiser in run.optimisers for group in optimiser.param_groups]
+        assert rates == pytest.approx([lr * schedule(fraction, step) * pace for lr in run.base_lr])
+
+
+def test_clips_are_counted_of_which_a_step_of_single_frames_has_four_times_as_many():
+    run = run_of("key frames")
+    for fraction, clips in ((0.0, 8), (0.2, 16), (0.9, 18)):
+        run.advance(fraction)
+        assert run.clips == clips
+
+
 def test_the_average_takes_in_the_weights_after_the_step():
     """w_ema = d w_0 + (1 - d) w_1 with d = min(0.999, 2 / 11) at the first update, w_1 the weights after it."""
     run = run_of("codec")

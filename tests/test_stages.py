@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from t2vlearn.circles import ENOUGH
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.recipe import PRESETS, STAGES
 from t2vlearn.stages import TASKS
@@ -32,6 +33,26 @@ def test_a_batch_depends_on_seed_stage_and_step_alone(stage):
     assert all(torch.equal(a, b) for a, b in zip(wanted, again, strict=True))
     for other in (first.batch(6, CPU), task(stage, seed=1).batch(5, CPU)):
         assert not torch.equal(wanted[0], other[0]) and not torch.equal(wanted[noise], other[noise])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "fraction", [0.0, 0.2, 0.5, 0.9]
+)  # words alone, single frames, circles or fewer frames, everything
+def test_a_step_stays_on_its_device(stage, fraction):
+    """The meta device stands for a GPU: it computes no numbers, and refuses what mixes it with the CPU."""
+    meta = torch.device("meta")
+    pipe = TextToVideoPipeline(**vars(SMALL)).to(meta)
+    own = TASKS[stage](pipe, replace(MICRO, questions=0.1, turns=0.25), 0).to(meta)
+    drawn = own.source.frames  # by the CPU: rendering has to know how large things are
+    own.source.frames = lambda clips, numbers, device: drawn(clips, numbers, CPU).to(device)
+    batch = own.batch(4 * ENOUGH, meta, fraction)  # so many steps that there is time for the lesson in circles
+    flat = [tensor for part in batch for tensor in (part.values() if isinstance(part, dict) else [part])]
+    assert {tensor.device for tensor in flat} == {meta}
+    loss = own(*batch)
+    loss.backward()
+    assert loss.device == meta
+    assert stage != "key frames" or own.lesson.circling == (1 if fraction == 0.5 else 0.1)
 
 
 @pytest.mark.parametrize(("share", "split"), [(0.0, "train"), (1.0, "two_actors")])
