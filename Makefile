@@ -46,7 +46,8 @@ lint: $(STAMP) ## check style, docstrings, types, and that no notebook holds out
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --keep-id --verify $(NOTEBOOKS))
 
 bench: $(STAMP) ## run the benchmarks one after the other (many hours; each also runs alone)
-	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script" \
+		$$(case $$script in */ablations.py|*/quality_over_time.py|*/scaling.py) echo --fresh;; esac); done
 
 clean: ## remove built pages and caches (keeps .venv, out/ and runs/)
 	@rm -rf _build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,11 +2,12 @@
 
 It needs the peers: `pip install -c constraints.txt -e '.[peers]'`, best in an environment of its own.
 
-The same world, captions, text encoder, process (rectified flow), steps, guidance and judge for all, and in the turns the
-same batch. Pixels for `video-diffusion-pytorch`'s Unet3D, as its authors use it; the latents of our bundled codec for the
-two networks of `diffusers` and for ours, which are made for latents. Each peer's empty caption is trained (a tenth of the
-clips). Theirs are trained by AdamW, ours as `t2vlearn train` does it (without the codec's stage): with questions, single
-frames and key frames first. So one of our clips is mostly one of four frames; `t2vlearn, video` is the time of whole ones.
+Networks of some four million parameters each, text encoder included. The same world, captions, text encoder, process
+(rectified flow), steps, guidance and judge for all, and in the turns the same batch. Pixels for `video-diffusion-pytorch`'s
+Unet3D, as its authors use it; the latents of our bundled codec for the two networks of `diffusers` and for ours, which are
+made for latents. Each peer's empty caption is trained (a tenth of the clips). Theirs are trained by AdamW, ours, the preset
+`tiny`, as `t2vlearn train` does it (without the codec's stage): with questions, single frames and key frames first. So one
+of our clips is mostly one of four frames; `t2vlearn, video` is the time of whole ones.
 
 First all take turns in one process: seconds a step, so that what slows the machine slows all. Then each, in a process of
 its own, trains for the same time from nothing and makes held-out clips. Prints a table and writes
@@ -28,11 +29,11 @@ from unittest.mock import MagicMock, patch
 import numpy as np
 import torch
 from accelerate import Accelerator
+from limit import machine_name
 from rich.progress import track
 from torch import Tensor, nn
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.config import PipelineConfig
 from t2vlearn.denoiser import Text
 from t2vlearn.diffusion import RectifiedFlow
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
@@ -63,7 +64,7 @@ class Unet3D(nn.Module):
         with patch.dict(sys.modules, {"torchvision": MagicMock()}):
             from video_diffusion_pytorch import Unet3D as Network
 
-        self.network = Network(dim=36, cond_dim=DIM, dim_mults=(1, 2, 4), channels=3)
+        self.network = Network(dim=32, cond_dim=DIM, dim_mults=(1, 2, 4), channels=3)
         self.network.null_cond_emb.requires_grad_(False)  # unused: the empty caption is trained as all others are
 
     def forward(self, x: Tensor, tau: Tensor, text: Text) -> Tensor:
@@ -81,7 +82,7 @@ class DiffusersUnet(nn.Module):
         from diffusers import UNet3DConditionModel
 
         self.network = UNet3DConditionModel(
-            in_channels=8, out_channels=8, block_out_channels=(64, 96), layers_per_block=1, norm_num_groups=16,
+            in_channels=8, out_channels=8, block_out_channels=(48, 80), layers_per_block=1, norm_num_groups=16,
             down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D"),
             up_block_types=("CrossAttnUpBlock3D", "CrossAttnUpBlock3D"), cross_attention_dim=DIM, attention_head_dim=8,
         )  # fmt: skip
@@ -102,7 +103,7 @@ class Wan(nn.Module):
 
         self.network = WanTransformer3DModel(
             num_attention_heads=6, attention_head_dim=32, in_channels=8, out_channels=8, text_dim=DIM, freq_dim=DIM,
-            ffn_dim=768, num_layers=6,
+            ffn_dim=768, num_layers=5,
         )  # fmt: skip
 
     def forward(self, x: Tensor, tau: Tensor, text: Text) -> Tensor:
@@ -176,7 +177,7 @@ class Ours:
 
     def __init__(self, codec: nn.Module, batch: int | None = None):
         torch.manual_seed(0)
-        config = replace(PRESETS["tiny"], pipeline=PipelineConfig())  # of the peers' size, as the bundled weights
+        config = PRESETS["tiny"]
         self.config = replace(config, batch=(batch,) * 3) if batch else config
         self.pipe = TextToVideoPipeline(**asdict(config.pipeline)).to(DEVICE)
         self.pipe.visual_encoder.codec.load_state_dict(codec.state_dict())
@@ -195,10 +196,15 @@ class Ours:
                 start = self.pipe.visual_encoder.denoiser.state_dict()
                 self.pipe.video_generator.denoiser.load_state_dict(start)
             run = self.stage(name)
-            spend(run.advance, seconds * shares[name] / (1 - shares["codec"]))
+
+            def advance(fraction: float, run: StageRun = run) -> None:
+                nonlocal clips
+                clips += run.task.batch_size * run.task.pictured(fraction)
+                run.advance(fraction)
+
+            spend(advance, seconds * shares[name] / (1 - shares["codec"]))
             run.task.load_state_dict(run.ema.module.state_dict())
             run.task.eval()
-            clips += run.step * run.task.batch_size
         return clips
 
     def make(self, captions: list[str], seed: int) -> np.ndarray:
@@ -302,7 +308,7 @@ def main() -> None:
             f"{row['seconds_to_make_a_clip']:6.2f} s to make a clip  "
             + "  ".join(f"{key} {value:.2f}" for key, value in row["accuracy"].items())
         )
-    machine = {"threads": torch.get_num_threads(), "device": str(DEVICE)}
+    machine = {"threads": torch.get_num_threads(), "device": str(DEVICE), "name": machine_name()}
     result = {"seconds": options.seconds, "samples": options.samples, "batch": BATCH, "machine": machine}
     RESULT.write_text(json.dumps(result | {"training_step": per_clip, "models": models}, indent=1) + "\n")
 
