@@ -94,6 +94,7 @@ MUTANTS = {
         ("            if fine:\n                optimiser.step()", "            optimiser.step()"),
         ("buffer.copy_(before)", "pass"),
         ("max(1 - fraction, 0.0)", "max(fraction, 0.0)"),
+        ("lr * schedule(fraction, self.step) * self.task.pace(fraction)", "lr"),
     ],
     "training": [
         (', "updates": stage.ema.updates', ""),
