@@ -151,10 +151,16 @@ def write(path: str | Path, frames: np.ndarray, fps: float = 8, scale: int | Non
 def write_clips(path: str | Path, clips: np.ndarray, fps: float = 8, scale: int | None = None, mark: str = "") -> Path:
     """Write clips (n, f, h, w, 3) as one file: side by side in a video (`tile`), one row each in a .png (`contact_sheet`).
 
-    Takes and raises what `write` does.
+    Args:
+        path, fps, scale, mark: as `write` takes them.
+        clips: uint8.
+
+    Raises:
+        UserError: for clips that are none, and where `write` does.
     """
     clips = np.asarray(clips)
-    _check_frames(clips.reshape(-1, *clips.shape[2:]) if clips.ndim == 5 else clips[None])
+    if clips.dtype != np.uint8 or clips.ndim != 5 or clips.shape[-1] != 3 or not clips.size:
+        raise UserError(f"clips must be a uint8 array (n, f, h, w, 3), not {clips.dtype} {clips.shape}")
     if Path(path).suffix.lower() == ".png":
         return write(path, contact_sheet(clips, scale)[None], scale=1, mark=mark)
     return write(path, tile(clips), fps, scale, mark)

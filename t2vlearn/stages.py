@@ -61,7 +61,8 @@ class Task(nn.Module):
         super().__init__()
         self.config, self.seed, self.pipe_config = config, seed, pipe.config
         self.source = source or World(replace(config, pipeline=pipe.config), seed)
-        self.clips = self.batch_size = config.batch[STAGES.index(self.stage)]  # the first: of the last step
+        self.batch_size = config.batch[STAGES.index(self.stage)]
+        self.clips = self.batch_size  # of the last step; single frames are of more (`_DenoiserTask.batch`)
         # Only the toy world knows what its clips show.
         self.world = self.source if config.questions and isinstance(self.source, World) else None
 

@@ -411,6 +411,28 @@ def test_in_a_notebook_a_tree_asks_the_kernel_for_what_is_not_there(browser):
     context.close()
 
 
+def test_in_a_notebook_a_tree_that_is_begun_again_stays_there(browser):
+    """What the kernel was still making is kept for later, and not shown; presses meanwhile are not asked for again."""
+    context = browser.new_context()
+    page, widget = context.new_page(), tree(depth=0)
+    heard, hear = [], widget._hear
+    widget._hear = lambda content: (heard.append(content), hear(content))
+    notebook = Notebook(page, widget, {name: getattr(widget, name) for name in widget.trait_names(static=True)})
+    page.wait_for_timeout(200)
+    for _ in range(3):
+        page.get_by_role("group").press("ArrowLeft")
+    page.get_by_role("button", name="Start again").click()
+    page.wait_for_timeout(100)
+    assert [content["path"] for content in heard] == ["0"]
+    page.evaluate("(message) => fromKernel(...message)", [notebook.answers.get_nowait()[0], []])  # its answer
+    page.wait_for_timeout(200)
+    assert grey_of(page) == 120
+    page.get_by_role("group").press("ArrowLeft")
+    notebook.until("darker. was 120")
+    assert len(heard) == 1
+    context.close()
+
+
 def test_a_tree_whose_maker_fails_tells_the_page(monkeypatch):
     def broken(clip, actions):
         raise RuntimeError("no clip")

@@ -91,10 +91,10 @@ function render({ model, el }) {
     go(choice);
   });
   model.on("msg:custom", (content) => {
-    if (content.path === asked) asked = null;
+    if (content.type === "clip") clips[content.path] = content.clip;
+    if (content.path !== asked) return; // another view asked, or the player has begun again meanwhile
+    asked = null;
     if (content.type === "error") return describe();
-    clips[content.path] = content.clip;
-    if (content.path.slice(0, -1) !== path) return; // the player has gone elsewhere meanwhile
     path = content.path;
     play();
   });
