@@ -121,7 +121,7 @@ def learn(minutes: float) -> dict:
 def load(distinct: int = 64) -> dict:
     """Find, read and encode the files, then time batches."""
     # Own videos are not asked anything, so the world is not either.
-    config, device = replace(PRESETS["tiny"], questions=0.0, words=0.0, turns=0.0), torch.device("cpu")
+    config, device = replace(PRESETS["tiny"], questions=0.0, words=0.0, turns=(0.0, 0.0)), torch.device("cpu")
     read, files = 2 * own_clips.PER_FILE, 20 * own_clips.PER_FILE
     pipe = TextToVideoPipeline.from_pretrained()
     codec, result = pipe.visual_encoder.codec, {"files": files, "files_read": read}

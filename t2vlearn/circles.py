@@ -51,10 +51,11 @@ class Lesson(NamedTuple):
     shift: float = 1.0
 
 
-def lesson_at(fraction: float, words: float, images: float, turns: float) -> Lesson:
-    """What is learnt from when `fraction` of the stage is done, of which `words`, `images` and `turns` are `TrainConfig`'s."""
-    arc = float(np.interp(fraction, (words, images, images + turns / 2), (0.05, 0.3, 1.0)))
-    if images <= fraction < images + turns:
+def lesson_at(fraction: float, words: float, turns: tuple[float, float]) -> Lesson:
+    """What is learnt from when `fraction` of the stage is done, of which `words` and `turns` are `TrainConfig`'s."""
+    start, end = turns
+    arc = float(np.interp(fraction, (words, start, (start + end) / 2), (0.05, 0.3, 1.0)))
+    if start <= fraction < end:
         return Lesson(1.0, 1.0, arc, math.exp(0.8))  # 0.8 more in the mean of the levels' log(tau / (1 - tau))
     return Lesson(0.1, 0.3, arc)
 

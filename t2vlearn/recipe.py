@@ -27,8 +27,8 @@ class TrainConfig:
             picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
             clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
-        turns: the part of the key frames' stage, after the single frames, in which everything circles, if there is time for
-            enough steps: which way round is not learnt otherwise (`circles`).
+        turns: the part of the key frames' stage, from one moment to another, in which everything circles, if there is time for
+            enough steps: which way round is not learnt otherwise (`circles`). None where both are the same.
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
             the same time it makes 1.7 times as many steps (benchmarks/LOG.md).
         mixed_levels: share of clips whose frames each have a noise level of their own. Where all are alike, a frame's own
@@ -50,7 +50,7 @@ class TrainConfig:
     two_actor_share: float = 0.1
     words: float = 0.0
     images: float = 0.4
-    turns: float = 0.0
+    turns: tuple[float, float] = (0.0, 0.0)
     thinned: float = 0.7
     mixed_levels: float = 0.5
     questions: float = 0.0
@@ -69,15 +69,15 @@ PRESETS = {
         adamw_lr=(2e-3, 1.5e-3, 2e-3),
         questions=0.1,
         words=0.1,
-        images=0.35,
-        turns=0.25,
+        images=0.0,
+        turns=(0.35, 0.6),
     ),
     "base": TrainConfig(  # 64 x 64, one GPU; also runs on a CPU
         pipeline=PipelineConfig(size=64, down=8, latent_channels=16, codec_width=128, dim=256, depth=8, num_heads=8),
         batch=(128, 128, 32),
         questions=0.1,
         words=0.1,
-        images=0.35,
-        turns=0.25,
+        images=0.0,
+        turns=(0.35, 0.6),
     ),
 }

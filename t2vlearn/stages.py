@@ -250,8 +250,8 @@ class KeyframeTask(_DenoiserTask):
             self.what = PatchQuestions(dim, WHAT, len(self.reading))
             # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
-        self.circles = None
-        if config.turns and isinstance(self.source, World):
+        self.circles, self.began = None, (0, 0.0)  # step and fraction of the stage at which pictures come in
+        if config.turns[0] < config.turns[1] and isinstance(self.source, World):
             self.source = self.circles = Circles(self.source.config, self.source.seed)
             self.world = self.circles if self.world is not None else None
         self.register_buffer("plan_times", pipe.visual_encoder.keyframe_times.clone(), persistent=False)
@@ -259,8 +259,14 @@ class KeyframeTask(_DenoiserTask):
     def batch(self, step: int, device: torch.device, fraction: float = 1.0) -> tuple[Any, ...]:
         """As ever, from what the lesson of the time shows. One for which there is no time is left out."""
         if self.circles is not None:
-            c, time = self.config, self.config.turns * step / max(fraction, 1e-9)  # in steps, as fast as so far
-            self.lesson = lesson_at(fraction, c.words, c.images, c.turns) if time >= ENOUGH else Lesson()
+            (start, end), words = self.config.turns, not self.pictured(fraction)
+            if words:  # whose steps are quick, and say nothing of the others'
+                self.began = step, fraction
+            time = (
+                (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
+            )  # in steps, as fast as since
+            enough = words or round(time) >= ENOUGH
+            self.lesson = lesson_at(fraction, self.config.words, (start, end)) if enough else Lesson()
             self.circles.share, self.circles.arc = self.lesson.circling, self.lesson.arc
         return super().batch(step, device, fraction)
 

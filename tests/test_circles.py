@@ -16,7 +16,9 @@ from t2vlearn.world import find_paths, render
 from t2vlearn.world.scenes import is_heldout
 
 SMALL = PipelineConfig(dim=16, depth=2, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
-TEACHING = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 6, 2), words=0.1, images=0.3, turns=0.25, questions=0.1)
+TEACHING = replace(
+    PRESETS["tiny"], pipeline=SMALL, batch=(4, 6, 2), words=0.1, images=0.0, turns=(0.3, 0.55), questions=0.1
+)
 CPU = torch.device("cpu")
 
 
@@ -63,11 +65,11 @@ def test_without_a_share_and_with_the_whole_circle_the_world_is_as_ever_but_for_
 
 
 def test_the_lesson_grows_from_a_small_arc_to_nothing_but_circles_and_ends():
-    start, during, end = (lesson_at(fraction, 0.1, 0.35, 0.25) for fraction in (0.05, 0.4, 0.7))
+    start, during, end = (lesson_at(fraction, 0.1, (0.35, 0.6)) for fraction in (0.05, 0.4, 0.7))
     assert start.arc == 0.05 and 0.3 < during.arc < 1 and end.arc == 1
     assert during.circling == during.given == 1 and during.shift > 1
     assert start.circling == end.circling < 1 and start.shift == end.shift == 1
-    arcs = [lesson_at(fraction, 0.1, 0.35, 0.25).arc for fraction in np.linspace(0, 1, 101)]
+    arcs = [lesson_at(fraction, 0.1, (0.35, 0.6)).arc for fraction in np.linspace(0, 1, 101)]
     assert arcs == sorted(arcs) and arcs[35] == pytest.approx(0.3)
 
 
@@ -90,7 +92,7 @@ def test_in_the_lesson_all_clips_circle_from_a_given_start_among_more_noise():
 
 
 def test_a_lesson_for_which_there_is_no_time_is_left_out():
-    hurried, plain = task(), task(turns=0.0)
+    hurried, plain = task(), task(turns=(0.0, 0.0))
     hurried.circles.share = 1.0  # whatever was before
     few = int(ENOUGH / 0.25 * 0.4) - 1
     batch = hurried.batch(few, CPU, 0.4)
@@ -99,6 +101,11 @@ def test_a_lesson_for_which_there_is_no_time_is_left_out():
     assert not all(scene.actors[0].action in WAYS for scene in own)
     assert hurried.batch(few + 2, CPU, 0.4)[0].shape == batch[0].shape and hurried.lesson.circling == 1
     assert plain.circles is None and type(plain.source) is World
+    quick = task()
+    quick.batch(4 * ENOUGH, CPU, 0.099)
+    assert quick.lesson.arc < 0.1  # nobody knows yet how long a step with pictures takes
+    quick.batch(4 * ENOUGH + few // 2, CPU, 0.4)
+    assert quick.lesson == Lesson()  # so many steps in all would do, but those of words are quick
     silent = task(questions=0.0)
     silent.batch(4 * ENOUGH, CPU, 0.4)
     assert silent.world is None and silent.lesson.circling == 1

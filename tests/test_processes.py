@@ -23,7 +23,7 @@ from t2vlearn.stages import TASKS
 from t2vlearn.training import Interrupted, train
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
-MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(10, 5, 5), share=(0.4, 0.4, 0.2), sheet_every=2.0)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(10, 5, 5), share=(0.4, 0.4, 0.2), images=0.35, sheet_every=2.0)
 CPU = torch.device("cpu")
 
 

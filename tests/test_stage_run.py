@@ -13,7 +13,7 @@ from t2vlearn.stage_run import StageRun, schedule
 from t2vlearn.stages import TASKS
 
 SMALL = PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
-MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2))
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), images=0.35)
 
 
 def run_of(stage, config=MICRO, accumulate=1):

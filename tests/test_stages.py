@@ -13,7 +13,7 @@ from t2vlearn.stages import TASKS
 from t2vlearn.world import parse_prompt, render, sample_scene, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)
-MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), questions=0.0, turns=0.0)
+MICRO = replace(PRESETS["tiny"], pipeline=SMALL, batch=(4, 2, 2), questions=0.0, turns=(0.0, 0.0))
 CPU = torch.device("cpu")
 
 
@@ -43,7 +43,7 @@ def test_a_step_stays_on_its_device(stage, fraction):
     """The meta device stands for a GPU: it computes no numbers, and refuses what mixes it with the CPU."""
     meta = torch.device("meta")
     pipe = TextToVideoPipeline(**vars(SMALL)).to(meta)
-    own = TASKS[stage](pipe, replace(MICRO, questions=0.1, turns=0.25), 0).to(meta)
+    own = TASKS[stage](pipe, replace(MICRO, questions=0.1, images=0.35, turns=(0.35, 0.6)), 0).to(meta)
     drawn = own.source.frames  # by the CPU: rendering has to know how large things are
     own.source.frames = lambda clips, numbers, device: drawn(clips, numbers, CPU).to(device)
     batch = own.batch(4 * ENOUGH, meta, fraction)  # so many steps that there is time for the lesson in circles

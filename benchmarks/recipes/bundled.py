@@ -38,8 +38,8 @@ MINUTES, LONGER, LAST = 58, 70, 7
 # What the preset was at the time: four convolutional blocks at each end, no questions, no single frames and no thinned clips
 # at first, larger steps, twice the clips in each, and less of the codec.
 FIRST_RECIPE = replace(
-    PRESETS["tiny"], pipeline=PipelineConfig(), questions=0.0, words=0.0, images=0.0, turns=0.0, thinned=0.0, batch=(64, 32, 8),
-    muon_lr=(3e-3,) * 3, adamw_lr=(2e-3,) * 3, share=(0.1, 0.62, 0.28),
+    PRESETS["tiny"], pipeline=PipelineConfig(), questions=0.0, words=0.0, images=0.0, turns=(0.0, 0.0), thinned=0.0,
+    batch=(64, 32, 8), muon_lr=(3e-3,) * 3, adamw_lr=(2e-3,) * 3, share=(0.1, 0.62, 0.28),
 )  # fmt: skip
 # The second run keeps the codec. What the first lacked was the direction of motion: left for right, clockwise for counter-
 # clockwise. That is settled where the frames are almost nothing but noise; any cleaner, and they show it themselves. So:
