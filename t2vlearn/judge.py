@@ -223,6 +223,8 @@ def train_judge(
     batch: int = 64,
     seed: int = 0,
     on_step: Callable[[int, float, Judge], None] | None = None,
+    kind: type[Judge] = Judge,
+    shares: tuple[float, float, float] = (0.65, 0.1, 0.25),
 ) -> Judge:
     """Train a judge from nothing on one- and two-actor scenes of all combinations.
 
@@ -231,9 +233,11 @@ def train_judge(
         steps, batch: optimiser steps and clips each.
         seed: of weights, clips and artefacts.
         on_step: called with the step, the loss and the running average.
+        kind: the judge's class.
+        shares: of the scenes' splits, one actor (training and held-out combinations) and two.
     """
     torch.manual_seed(seed)
-    judge = Judge()
+    judge = kind()
     ema = EMA(judge, 0.998)
     matrices, others = split_parameters(judge, keep_out=("maps.0.", "place", "present", "read_out"))
     optimisers = [Muon(matrices, lr=2e-3), torch.optim.AdamW(others, lr=2e-3, weight_decay=0.01)]
@@ -243,7 +247,7 @@ def train_judge(
         for optimiser, lr in zip(optimisers, base, strict=True):
             optimiser.param_groups[0]["lr"] = lr * factor
         rng = np.random.default_rng((seed, step))
-        splits = rng.choice(SPLITS, size=batch, p=(0.65, 0.1, 0.25))
+        splits = rng.choice(SPLITS, size=batch, p=shares)
         scenes = [sample_scene(step * batch + i, str(split), seed + 1000) for i, split in enumerate(splits)]
         half = range(int(rng.integers(2)), NUM_FRAMES, 2)
         clips = render(scenes, NUM_FRAMES, SIZE, seed + 1000, half, start=step * batch)

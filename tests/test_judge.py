@@ -1,5 +1,8 @@
 """The judge: its bundled weights read real clips, and its training loss falls."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,8 @@ from t2vlearn.codec import FrameCodec, psnr
 from t2vlearn.errors import UserError
 from t2vlearn.judge import NUM_FRAMES, Judge, train_judge, worsen
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
+
+SECOND = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "second_judge.py"))["SecondJudge"]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +89,39 @@ def test_a_batch_in_which_no_size_can_be_read_has_a_loss(judge):
     assert torch.isfinite(judge.loss(render([scene], 16, 32, 0)[:, :, ::2], [scene]))
 
 
-def test_training_lowers_the_loss():
+@pytest.mark.parametrize("kind", [Judge, SECOND])
+def test_training_lowers_the_loss(kind):
     losses = []
-    train_judge(FrameCodec(4, 4, 16).eval(), steps=60, batch=8, on_step=lambda i, loss, ema: losses.append(loss))
+    keep = FrameCodec(4, 4, 16).eval()
+    train_judge(keep, steps=60, batch=8, kind=kind, on_step=lambda i, loss, ema: losses.append(loss))
     assert np.mean(losses[-3:]) < losses[0] - 1
+
+
+def test_it_learns_from_the_splits_that_it_is_told():
+    seen = []
+
+    class Watched(Judge):
+        def loss(self, clips, scenes):
+            seen.extend(len(scene.actors) for scene in scenes)
+            return super().loss(clips, scenes)
+
+    train_judge(FrameCodec(4, 4, 16).eval(), steps=2, batch=4, kind=Watched, shares=(0.0, 0.0, 1.0))
+    assert seen == [2] * 8
+
+
+def test_the_second_judge_reads_each_subject_from_where_it_stands():
+    """Where the map of a subject is sharp, what stands elsewhere changes nothing of what is read of it, but for its edges."""
+    torch.manual_seed(0)
+    second = SECOND().eval()
+    with torch.no_grad():
+        for layer in (0, 2, 4, 6):
+            second.maps[layer].weight.abs_()  # bright things excite every map
+        second.scores.weight.fill_(50.0)
+    clips = torch.full((1, 3, 8, 32, 32), -1.0)
+    clips[..., 4:8, 4:8] = 1.0
+    changed = clips.clone()
+    changed[..., 26:30, 26:30] = 0.5
+    with torch.no_grad():
+        (before, after) = (second.see(x) for x in (clips, changed))
+    torch.testing.assert_close(before[:, 1:], after[:, 1:], atol=1e-3, rtol=1e-3)
+    assert (before[:, 0] - after[:, 0]).abs().max() > 1e-3  # the whole is read from everywhere
