@@ -33,7 +33,7 @@ from t2vlearn.decoding import read_clip
 from t2vlearn.folder import find_videos
 from t2vlearn.own_clips import FOLDER, OwnClips
 from t2vlearn.pipeline import to_uint8
-from t2vlearn.recipe import PRESETS, STAGES
+from t2vlearn.recipe import PRESETS, STAGES, TrainConfig
 from t2vlearn.stages import TASKS
 from t2vlearn.training import train
 from t2vlearn.world import render, sample_scenes
@@ -121,7 +121,8 @@ def learn(minutes: float) -> dict:
 def load(distinct: int = 64) -> dict:
     """Find, read and encode the files, then time batches."""
     # Own videos are not asked anything, so the world is not either.
-    config, device = replace(PRESETS["tiny"], questions=0.0, words=0.0, turns=(0.0, 0.0)), torch.device("cpu")
+    config = replace(PRESETS["tiny"], questions=0.0, words=0.0, images=TrainConfig.images, turns=(0.0, 0.0))
+    device = torch.device("cpu")
     read, files = 2 * own_clips.PER_FILE, 20 * own_clips.PER_FILE
     pipe = TextToVideoPipeline.from_pretrained()
     codec, result = pipe.visual_encoder.codec, {"files": files, "files_read": read}

@@ -6,7 +6,7 @@ Networks of some four million parameters each, text encoder included. The same w
 (rectified flow), steps, guidance and judge for all, and in the turns the same batch. Pixels for `video-diffusion-pytorch`'s
 Unet3D, as its authors use it; the latents of our bundled codec for the two networks of `diffusers` and for ours, which are
 made for latents. Each peer's empty caption is trained (a tenth of the clips). Theirs are trained by AdamW, ours, the preset
-`tiny`, as `t2vlearn train` does it (without the codec's stage): with questions, single frames and key frames first. So one
+`tiny`, as `t2vlearn train` does it (without the codec's stage): with questions, and key frames first. So one
 of our clips is mostly one of four frames; `t2vlearn, video` is the time of whole ones.
 
 First all take turns in one process: seconds a step, so that what slows the machine slows all. Then each, in a process of

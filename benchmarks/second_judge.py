@@ -1,4 +1,4 @@
-"""Does another judge see the same? `python benchmarks/second_judge.py [--steps 7000] [--samples 300]`
+"""Does another judge see the same? `python benchmarks/second_judge.py [--steps 7000] [--samples 400]`
 
 The judge that ships pools what it sees over the whole frame, and loses track of two actors: it reads real clips of two badly.
 The second one shares nothing with it but what it is asked and the artefacts it is hardened with. It looks for each subject in
@@ -18,7 +18,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.evaluation import EVAL_SPLITS, SEED, Accuracy, prompts_of
+from t2vlearn.evaluation import APART, SEED, Accuracy, prompts_of
 from t2vlearn.judge import READ, train_judge
 from t2vlearn.pipeline import BUNDLED, to_tensor
 from t2vlearn.storage import digest_of, load_folder
@@ -27,6 +27,7 @@ from t2vlearn.world import ATTRIBUTES, PLACES, SUBJECTS, render
 RESULT = Path(__file__).parent / "results" / "second-judge.json"
 FOLDER = Path("runs/second-judge")
 BATCH, CELLS = 25, 8
+SPLITS = ("heldout", "chinese", "patterns", "two_actors")
 OWN_SEED = 5000  # of its weights and scenes
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=7000, help="of the second judge's training")
-    parser.add_argument("--samples", type=int, default=300, help="captions of each split")
+    parser.add_argument("--samples", type=int, default=400, help="captions of each split")
     parser.add_argument("--seed", type=int, default=0, help="of the captions; the reported ones are 0")
     options = parser.parse_args()
     with torch.enable_grad():
@@ -109,9 +110,9 @@ def main() -> None:
         "splits": {},
     }
     with Progress() as bars:
-        for split in EVAL_SPLITS:
+        for split in SPLITS:
             scenes, captions = prompts_of(split, options.samples, options.seed)
-            actors, base = len(scenes[0].actors), SEED + 100_000 * options.seed
+            actors, base = len(scenes[0].actors), SEED + APART * options.seed
             read = {name: {kind: [] for kind in ("real", "codec", "model")} for name in judges}
             for i in bars.track(range(0, options.samples, BATCH), description=split):
                 real = render(scenes[i : i + BATCH], 16, pipe.config.size, base, start=i)

@@ -26,7 +26,8 @@ class TrainConfig:
         words: the first part of the key frames' stage, in which a step has as many captions as in the next part and no
             picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
         images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
-            clips: looks are learnt sooner from many subjects than from four views of a few (benchmarks/LOG.md).
+            clips: looks are learnt sooner from many subjects than from four views of a few. Not in the presets, whose questions
+            teach looks; training on one's own videos, of which nothing is asked, has the default at least (benchmarks/LOG.md).
         turns: the part of the key frames' stage, from one moment to another, in which everything circles, if there is time for
             enough steps: which way round is not learnt otherwise (`circles`). None where both are the same.
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in

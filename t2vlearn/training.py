@@ -144,6 +144,8 @@ class _Run:
     ):
         if weights:  # whoever asks is new, and would move words that the denoisers can read already
             config = replace(config, questions=0.0, words=0.0)
+        if data is not None:  # where nothing can be asked, single frames teach looks sooner (benchmarks/LOG.md)
+            config = replace(config, images=max(config.images, TrainConfig.images))
         self.accelerator, self.log, self.accumulate = accelerator, log, accumulate
         self.config, self.out, self.seed = config, out, seed
         self.minutes, self.steps, self.checkpoint_seconds = minutes, steps, 60 * checkpoint_minutes

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from t2vlearn.errors import UserError
 from t2vlearn.own_clips import FOLDER
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.recipe import PRESETS, STAGES
+from t2vlearn.recipe import PRESETS, STAGES, TrainConfig
 from t2vlearn.stages import TASKS
 from t2vlearn.training import Interrupted, sheet_after, train
 
@@ -337,6 +337,20 @@ def test_a_run_on_videos_knows_the_words_of_their_captions(from_videos, own_vide
     stages = [event.stage for event in events]
     assert list(dict.fromkeys(stages)) == ["reading videos", "codec", "encoding clips", "key frames", "video"]
     assert all(math.isfinite(event.loss) for event in events if event.stage in STAGES)
+
+
+def test_videos_of_which_nothing_is_asked_begin_with_single_frames(from_videos, own_videos, tmp_path):
+    def weights(out):
+        return load_file(out / "model.safetensors")
+
+    usual, found = TrainConfig.images, weights(from_videos[0])
+    with pytest.warns(UserWarning, match="skipped"):
+        same, longer = (
+            weights(train(replace(MICRO, images=images), tmp_path / str(images), steps=STEPS, data=own_videos))
+            for images in (usual, 1.0)
+        )
+    assert MICRO.images < usual and all(torch.equal(found[name], same[name]) for name in found)
+    assert any(not torch.equal(found[name], longer[name]) for name in found)
 
 
 def test_a_run_on_videos_stopped_in_every_stage_ends_with_the_same_bits(from_videos, own_videos, tmp_path):
