@@ -21,8 +21,8 @@ from torch import Tensor
 from t2vlearn.questions import Seen
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.sources import World
-from t2vlearn.world import Scene, find_paths, render
-from t2vlearn.world.render import Path
+from t2vlearn.world import Actor, Scene, find_paths, render
+from t2vlearn.world.render import Path, regions
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
 
 ENOUGH = 400  # steps of circles alone: fewer do not teach which way round (benchmarks/LOG.md)
@@ -74,38 +74,42 @@ class Circles(World):
         self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
 
     def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
-        """As ever, but a share of the first actors circles; a coin says which way, also where one would have circled anyway."""
+        """As ever, but in a share of the clips all circle; coins say which way, also of those who would have circled anyway."""
         choose = np.random.default_rng((77, step))
-        return [
-            (number, self._circling(scene, choose) if circles or scene.actors[0].action in WAYS else scene)
-            for (number, scene), circles in zip(
-                super().draw(step, n, room, rng), choose.random(n) < self.share, strict=True
-            )
-        ]
+        clips = []
+        for (number, scene), all_circle in zip(
+            super().draw(step, n, room, rng), choose.random(n) < self.share, strict=True
+        ):
+            actors = [
+                self._circling(actor, choose) if all_circle or actor.action in WAYS else actor for actor in scene.actors
+            ]
+            clips.append((number, Scene(tuple(actors), scene.place)))
+        return clips
 
     @staticmethod
-    def _circling(scene: Scene, choose: np.random.Generator) -> Scene:
-        actor = scene.actors[0]
+    def _circling(actor: Actor, choose: np.random.Generator) -> Actor:
         colours = EITHER_WAY[actor.subject]
         colour = actor.colour if actor.colour in colours else colours[choose.integers(len(colours))]
-        first = replace(actor, colour=colour, action=WAYS[choose.integers(2)])
-        return Scene((first, *scene.actors[1:]), scene.place)
+        return replace(actor, colour=colour, action=WAYS[choose.integers(2)])
 
     def paths(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int]) -> list[list[Path]]:
-        """As ever, with each lone actor's circle turned so that its start lies in the arc."""
+        """As ever, with each circle turned about its middle so that its start lies in the arc."""
         c, scenes, start = self.config.pipeline, [scene for _, scene in clips], clips[0][0]
         paths = find_paths(scenes, c.num_frames, self.seed, numbers, start)
         if self.arc == 1:
             return paths
         starts = find_paths(scenes, c.num_frames, self.seed, [0], start)
         for scene, path, first in zip(scenes, paths, starts, strict=True):
-            if len(scene.actors) == 1 and scene.actors[0].action in WAYS:
-                angle = math.atan2(float(first[0].y) - 0.5, float(first[0].x) - 0.5)
-                turn = (self.arc - 1) * angle  # the start goes from angle to arc * angle
-                x, y = path[0].x - 0.5, path[0].y - 0.5
-                path[0] = path[0]._replace(
-                    x=0.5 + math.cos(turn) * x - math.sin(turn) * y, y=0.5 + math.sin(turn) * x + math.cos(turn) * y
-                )
+            for i, (actor, (x0, x1, y0, y1, _)) in enumerate(zip(scene.actors, regions(scene), strict=True)):
+                if actor.action in WAYS:
+                    mid_x, mid_y = (x0 + x1) / 2, (y0 + y1) / 2
+                    angle = math.atan2(float(first[i].y) - mid_y, float(first[i].x) - mid_x)
+                    turn = (self.arc - 1) * angle  # the start goes from angle to arc * angle
+                    x, y = path[i].x - mid_x, path[i].y - mid_y
+                    path[i] = path[i]._replace(
+                        x=mid_x + math.cos(turn) * x - math.sin(turn) * y,
+                        y=mid_y + math.sin(turn) * x + math.cos(turn) * y,
+                    )
         return paths
 
     def frames(self, clips: Sequence[tuple[int, Scene]], numbers: Sequence[int], device: torch.device) -> Tensor:

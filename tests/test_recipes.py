@@ -11,7 +11,7 @@ from t2vlearn.circles import WAYS, Circles
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.text import TextEncoder
-from t2vlearn.world import ATTRIBUTES, Actor, Scene, find_paths, parse_prompt
+from t2vlearn.world import ATTRIBUTES, Actor, find_paths, parse_prompt
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
 
 RECIPES = Path(__file__).parents[1] / "benchmarks" / "recipes"
@@ -43,7 +43,7 @@ def test_every_pair_that_circles_goes_either_way(circles):
     for subject in SUBJECTS:
         for colour in COLOURS:
             actor = Actor(subject, colour, "big", "jumps")
-            turned = [Circles._circling(Scene((actor,), "park"), rng).actors[0] for _ in range(100)]
+            turned = [Circles._circling(actor, rng) for _ in range(100)]
             assert {one.subject for one in turned} == {subject}
             whole = not any(is_heldout(subject, colour, way) for way in WAYS)
             assert not whole or {one.colour for one in turned} == {colour}
@@ -118,6 +118,12 @@ def test_what_the_questions_teach_stays_and_who_asked_goes(pairs, tiny, monkeypa
     assert any(name.startswith("text_encoder.") for name in moved)
     assert all(name.startswith(("text_encoder.", "visual_encoder.denoiser.")) for name in moved)
     assert not any(block._forward_hooks for block in tiny.visual_encoder.denoiser.blocks)
+
+
+def test_the_turns_of_two_move_words_and_key_frames_alone(pairs, tiny, monkeypatch):
+    monkeypatch.setattr(pairs, "TURNS", tuple(part._replace(steps=2) for part in pairs.TURNS))
+    moved = _moved(tiny, pairs.learn_turns)
+    assert moved and all(name.startswith(("text_encoder.", "visual_encoder.denoiser.")) for name in moved)
 
 
 def test_between_the_key_frames_the_video_generator_alone_learns(pairs, tiny, monkeypatch):

@@ -17,14 +17,17 @@ what real key frames show than everything else together; all that it needs is mo
 
 The weights that came before had positions added to the words. An encoder with turns alone learnt their vectors, from the second
 part's end, in 450 steps; a new run has turns from the start and needs no such thing. The parts were run one by one, with new
-layers for the questions in each; from beginning to end, as it stands here, the recipe has not been run. The video generator
-learnt beside the last one, its last thousand steps with the words of a part after that, which was dropped (benchmarks/LOG.md).
+layers for the questions in each, and where a clip was made to circle, its first actor alone did; from beginning to end, as it
+stands here, the recipe has not been run. The video generator learnt beside the last one, its last thousand steps with the words
+of a part after that, which was dropped (benchmarks/LOG.md).
+
+`learn_turns` comes after all that, and the weights that ship have not had it yet.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +65,7 @@ class Part(NamedTuple):
         circles, given, tau_mean: see `circles.Part`.
         words, patches: weights of the two questions.
         changes: of the recipe.
+        arc: the part of the circle in which starts lie at first; it grows to the whole in the first half of the steps.
     """
 
     steps: int
@@ -74,6 +78,7 @@ class Part(NamedTuple):
     words: float
     patches: float
     changes: dict
+    arc: float = 1.0
 
 
 FRAMES = {
@@ -98,6 +103,13 @@ PARTS = (
     Part(1900, 35, False, 0.5, 0.18, 0.43, 1.6, 0.005, 0.01, AMONG),
     Part(950, 36, False, 0.5, 0.12, 0.43, 1.6, 0.005, 0.005, LAST),
     Part(3000, 37, False, 0.5, 0.15, 0.43, 1.6, 0.005, 0.01, AGAIN),  # all but the last once more
+)
+# Two that circle: each way round was a coin's. At first nearly all of them do, the first key frame given.
+CIRCLING = CLIPS | {"mixed_levels": 0.15, "two_actor_share": 1.0}
+AFTER = CLIPS | {"muon_lr": (1.2e-3,) * 3, "adamw_lr": (7e-4,) * 3, "two_actor_share": 0.5}
+TURNS = (
+    Part(500, 51, False, 0.3, 0.7, 1.0, 2.0, 0.0, 0.02, CIRCLING, arc=0.3),
+    Part(1500, 52, False, 0.3, 0.15, 0.43, 1.6, 0.0, 0.02, AFTER),
 )
 BETWEEN_STEPS, BETWEEN_SEED, BETWEEN_TAU_MEAN = 7000, 41, 1.0
 BETWEEN = {
@@ -210,10 +222,13 @@ class Pairs(Circles):
 
 
 class Whose(KeyframeTask):
-    """Key frames, with both questions beside them, each with the weight that the present part gives it."""
+    """Key frames, with both questions beside them, each with the weight that the present part gives it.
+
+    Without a reader nothing is asked of the words.
+    """
 
     part_now: Part
-    reader: Reader
+    reader: Reader | None
     patches: PatchQuestions
     asked = 0
 
@@ -227,11 +242,13 @@ class Whose(KeyframeTask):
         right = what_is_where(self.source.seen(clips, numbers), self.denoiser.grid // self.denoiser.patch)
         lone = torch.tensor([len(scene.actors) == 1 for _, scene in clips])
         right["order"] = right["actor"].masked_fill(lone.view(-1, 1, 1), NOT_ASKED)
-        patches = self.patches(heard, right).mean()
+        loss = loss + self.part_now.patches * self.patches(heard, right).mean()
+        if self.reader is None:
+            return loss
         asked = questions(self.text_encoder, QUESTIONS, self.part_now.seed, self.asked)
         self.asked += 1
         words = words_loss(self.reader, self.text_encoder(asked.ids, asked.mask)[0], asked)
-        return loss + self.part_now.words * words + self.part_now.patches * patches
+        return loss + self.part_now.words * words
 
 
 def learn_words(
@@ -255,10 +272,23 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         pipe: trained weights; changed in place.
         on_step: called with the part, the step and its loss.
     """
-    began, tau_mean = time.monotonic(), pipe.diffusion.mean
+    began = time.monotonic()
     reader = Reader(pipe.config.dim)
     learn_words(pipe.text_encoder, reader, WORDS_ALONE, PARTS[0].seed)
-    for number, part in enumerate(PARTS):
+    _learn(pipe, PARTS, reader, on_step)
+    _record(pipe, PARTS[-1].seed, began)
+
+
+def learn_turns(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:
+    """Which way round each of two circles. Arguments as of `learn_whose`; the shipped weights have not had it yet."""
+    began = time.monotonic()
+    _learn(pipe, TURNS, None, on_step)
+    _record(pipe, TURNS[-1].seed, began)
+
+
+def _learn(pipe, parts: Sequence[Part], reader: Reader | None, on_step: Callable[[int, int, float], None]) -> None:
+    tau_mean = pipe.diffusion.mean
+    for number, part in enumerate(parts):
         pipe.diffusion.mean = part.tau_mean
         config = TrainConfig(pipeline=pipe.config, **part.changes)
         source = Pairs(config, part.seed, part.circles)
@@ -268,10 +298,10 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
         task.patches = PatchQuestions(pipe.config.dim, ANSWERS, len(task.reading))
         run = StageRun(task, config, Accelerator())
         for step in range(part.steps):
+            source.arc = min(part.arc + (1 - part.arc) * 2 * step / part.steps, 1.0)
             on_step(number, step, run.advance(step / part.steps))
         task.load_state_dict(run.ema.module.state_dict())  # the modules are the pipeline's
     pipe.diffusion.mean = tau_mean
-    _record(pipe, PARTS[-1].seed, began)
 
 
 def learn_between(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:

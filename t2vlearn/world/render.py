@@ -42,7 +42,8 @@ LANES = ((0.0, 1.0, 0.0, 0.53, 0.72), (0.0, 1.0, 0.47, 1.0, 0.72))
 HORIZONTAL = ("moves left", "moves right", "plays with a ball")
 
 
-def _regions(scene: Scene):
+def regions(scene: Scene) -> tuple[tuple[float, ...], ...]:
+    """Where each of a scene's actors lives: (x0, x1, y0, y1, scale)."""
     if len(scene.actors) == 1:
         return ALONE
     return LANES if any(actor.action in HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
@@ -184,7 +185,7 @@ def find_paths(
     found = []
     for scene, rows in zip(scenes, numbers):
         one = []
-        for actor, region, r in zip(scene.actors, _regions(scene), rows):
+        for actor, region, r in zip(scene.actors, regions(scene), rows):
             low, spread = RADIUS[actor.size]
             one.append(_path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r))
         found.append(one)
