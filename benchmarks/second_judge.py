@@ -5,7 +5,8 @@ The second one shares nothing with it but what it is asked and the artefacts it 
 each frame (a map over 8 x 8 cells), and reads colour, size and action from what stands there and where that goes. Half of the
 clips it learns from have two actors; other scenes, other weights, real clips only. It is kept in runs/second-judge, and made
 anew only if it is not there. Then both read the same clips of each split: real ones, these after the codec, and the bundled
-weights'. Prints a table, writes benchmarks/results/second-judge.json. Some two hours of one core, most of them for the judge.
+weights'. Prints a table, writes benchmarks/results/second-judge.json. An hour of one core for the judge, and a quarter of an
+hour of two for the clips.
 """
 
 import argparse
@@ -32,7 +33,7 @@ OWN_SEED = 5000  # of its weights and scenes
 
 
 class SecondJudge(Judge):
-    """For each subject and frame a map a = softmax(scores over cells); what is read is sum a v, and the place sum a (x, y)."""
+    """For each subject and frame a map a = softmax(scores over cells); what is read is sum a v, and where sum a (y, x)."""
 
     def __init__(self, width: int = 32, features: int = 96):
         nn.Module.__init__(self)

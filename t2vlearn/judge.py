@@ -223,7 +223,7 @@ def train_judge(
     batch: int = 64,
     seed: int = 0,
     on_step: Callable[[int, float, Judge], None] | None = None,
-    kind: type[Judge] = Judge,
+    kind: type[Judge] | None = None,
     shares: tuple[float, float, float] = (0.65, 0.1, 0.25),
 ) -> Judge:
     """Train a judge from nothing on one- and two-actor scenes of all combinations.
@@ -233,11 +233,11 @@ def train_judge(
         steps, batch: optimiser steps and clips each.
         seed: of weights, clips and artefacts.
         on_step: called with the step, the loss and the running average.
-        kind: the judge's class.
+        kind: of judge, by its class; default: the one that ships.
         shares: of the scenes' splits, one actor (training and held-out combinations) and two.
     """
     torch.manual_seed(seed)
-    judge = kind()
+    judge = (kind or Judge)()
     ema = EMA(judge, 0.998)
     matrices, others = split_parameters(judge, keep_out=("maps.0.", "place", "present", "read_out"))
     optimisers = [Muon(matrices, lr=2e-3), torch.optim.AdamW(others, lr=2e-3, weight_decay=0.01)]
