@@ -21,7 +21,7 @@ layers for the questions in each, and where a clip was made to circle, its first
 stands here, the recipe has not been run. The video generator learnt beside the last one, its last thousand steps with the words
 of a part after that, which was dropped (benchmarks/LOG.md).
 
-`learn_turns` comes after all that, and the weights that ship have not had it yet.
+`learn_turns` comes after all that. The weights that ship have not had it, nor has it been run with all its steps yet.
 """
 
 from __future__ import annotations
