@@ -39,7 +39,7 @@ class Lesson(NamedTuple):
     """What key frames are learnt from for a while.
 
     Attributes:
-        circling: share of the clips that circle whatever else they would have done.
+        circling: share of the actors that circle whatever else they would have done.
         given: share of the clips whose first key frame is given, beside the usual ones.
         arc: the part of the circle in which starts lie, centred on its right-hand side.
         shift: s of the noise levels (`diffusion.noisier`): where there is little but noise, the word decides.
@@ -61,12 +61,12 @@ def lesson_at(fraction: float, words: float, turns: tuple[float, float]) -> Less
 
 
 class Circles(World):
-    """The toy world, in which a share of the clips circles, from a start within an arc.
+    """The toy world, in which a share of the actors circles, from a start within an arc.
 
     Args:
         config: the recipe.
         seed: of the scenes.
-        share: of the clips that circle whatever else they would have done.
+        share: of the actors that circle whatever else they would have done.
     """
 
     def __init__(self, config: TrainConfig, seed: int, share: float = 0.0):
@@ -74,14 +74,12 @@ class Circles(World):
         self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
 
     def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
-        """As ever, but in a share of the clips all circle; coins say which way, also of those who would have circled anyway."""
-        choose = np.random.default_rng((77, step))
-        clips = []
-        for (number, scene), all_circle in zip(
-            super().draw(step, n, room, rng), choose.random(n) < self.share, strict=True
-        ):
+        """As ever, but a share of the actors circles; a coin says which way, also of those who would have circled anyway."""
+        choose, clips = np.random.default_rng((77, step)), []
+        for number, scene in super().draw(step, n, room, rng):
             actors = [
-                self._circling(actor, choose) if all_circle or actor.action in WAYS else actor for actor in scene.actors
+                self._circling(actor, choose) if choose.random() < self.share or actor.action in WAYS else actor
+                for actor in scene.actors
             ]
             clips.append((number, Scene(tuple(actors), scene.place)))
         return clips

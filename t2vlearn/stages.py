@@ -262,9 +262,8 @@ class KeyframeTask(_DenoiserTask):
             (start, end), words = self.config.turns, not self.pictured(fraction)
             if words:  # whose steps are quick, and say nothing of the others'
                 self.began = step, fraction
-            time = (
-                (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
-            )  # in steps, as fast as since
+            # In steps, as fast as they have been since pictures came in.
+            time = (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
             enough = words or round(time) >= ENOUGH
             self.lesson = lesson_at(fraction, self.config.words, (start, end)) if enough else Lesson()
             self.circles.share, self.circles.arc = self.lesson.circling, self.lesson.arc
