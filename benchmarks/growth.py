@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.config import PipelineConfig
@@ -42,8 +42,8 @@ def seconds(work: Callable[[], object], repeat: int) -> float:
     return statistics.median(times)
 
 
-def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> Callable[[], Tensor]:
-    """The forward pass of a denoiser of these measures; the rest of the network as in the bundled weights."""
+def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> tuple[Callable[[], Tensor], nn.Module]:
+    """The forward pass of a denoiser of these measures, and the denoiser; all else as in the bundled weights."""
     c = PipelineConfig()
     heads = dim // (c.dim // c.num_heads)
     width = c.width * dim // c.dim  # the convolutions grow with the Transformer
@@ -53,7 +53,7 @@ def training_step(frames: int, size: int, dim: int, depth: int, batch: int) -> C
     times = torch.linspace(0, 1, frames, device=DEVICE).expand(batch, -1)
     mask = torch.ones(batch, WORDS, dtype=torch.bool, device=DEVICE)
     text = Text(torch.randn(batch, WORDS, dim, device=DEVICE), mask, torch.randn(batch, dim, device=DEVICE))
-    return lambda: net(x, tau, times, text).square().mean()
+    return lambda: net(x, tau, times, text).square().mean(), net
 
 
 def exponent(x: list[float], y: list[float]) -> float:
@@ -73,8 +73,8 @@ def main() -> None:
     for name, value in usual.items():
         values = [round(value * factor) for factor in FACTORS]
         steps = [training_step(**usual | {name: v}) for v in values]
-        times = [seconds(lambda step=step: step().backward(), repeat) for step in steps]
-        memory = [kept_bytes(step) / 1e6 for step in steps]
+        times = [seconds(lambda step=step: step().backward(), repeat) for step, _ in steps]
+        memory = [kept_bytes(step, net.parameters()) / 1e6 for step, net in steps]
         rows[name] = {"values": values, "seconds": times, "megabytes": memory}
     pipe = TextToVideoPipeline.from_pretrained().to(DEVICE)
     counts = [5, 10, 20, 40]

@@ -33,7 +33,8 @@ class PipelineConfig:
 
     Raises:
         ValueError: for a field of another kind or out of range, if latents do not divide into patches of 2 x 2 cells, for
-            fewer than two key frames, or an unknown process.
+            heads that do not divide `dim` into even parts, a `codec_width` that cannot be halved as often as the decoder does,
+            fewer than two key frames, a `shift` of 0 or below, or an unknown process.
     """
 
     size: int = 32
@@ -68,6 +69,12 @@ class PipelineConfig:
             raise ValueError("words are texts")
         if self.size % (2 * self.down):
             raise ValueError(f"size {self.size} is not a multiple of {2 * self.down}, two latent cells")
+        if self.dim % (2 * self.num_heads):
+            raise ValueError(f"dim {self.dim} is not a multiple of {2 * self.num_heads}, an even width for each head")
+        if self.codec_width % max(self.down // 2, 1):
+            raise ValueError(f"codec_width {self.codec_width} is not a multiple of {self.down // 2}, half of down")
+        if self.shift <= 0:
+            raise ValueError(f"shift is {self.shift}: use a number above 0")
         if not 2 <= self.num_keyframes <= self.num_frames:
             raise ValueError(f"between 2 and {self.num_frames} key frames are needed, not {self.num_keyframes}")
         if self.process not in ("rectified_flow", "ddpm"):

@@ -5,7 +5,7 @@ The arithmetic of chapter 13. A multiplication and an addition are two floating-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +36,20 @@ def count_flops(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def kept_bytes(forward: Callable[[], object]) -> int:
-    """Bytes that a forward pass keeps for the backward pass, each storage once."""
+def kept_bytes(forward: Callable[[], object], weights: Iterable[Tensor] = ()) -> int:
+    """Bytes that a forward pass keeps for the backward pass, each storage once.
+
+    Args:
+        forward: the pass.
+        weights: those of the network. The backward pass reads them too, but they are there in any case, and are not counted.
+    """
+    there = {tensor.untyped_storage().data_ptr() for tensor in weights}
     storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in there:
+            storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -279,8 +286,8 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
         points: computes, evenly spaced in the logarithm.
 
     Returns:
-        Rows (compute, loss, parameters), (n, 3), where at least two sizes have points. A loss that is no lower than one at
-        less compute is left out: there the line that was best has ended.
+        Rows (compute, loss, parameters), (n, 3), where at least two sizes have points: none for sizes that share no compute. A
+        loss that is no lower than one at less compute is left out: there the line that was best has ended.
 
     Raises:
         ValueError: for fewer than two runs.
@@ -297,4 +304,4 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
         ]
         if len(found) > 1 and (not rows or min(found)[0] < rows[-1][1]):
             rows.append((compute, *min(found)))
-    return np.array(rows)
+    return np.array(rows).reshape(-1, 3)

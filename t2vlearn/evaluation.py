@@ -36,11 +36,12 @@ APART = 100_000  # between the noise of two evaluations
 BATCH = 25
 
 
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95% interval of a share, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) (Wilson 1927).
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95% interval of a share, (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), z = 1.96 (Wilson 1927).
 
     `hits` from 0 to n, `n` at least 1.
     """
+    z = 1.96
     p, q = hits / n, z * z / n
     half = z * math.sqrt(p * (1 - p) / n + q / (4 * n))
     # The ends of 0 and n lie on 0 and 1, but for rounding.

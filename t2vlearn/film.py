@@ -63,11 +63,13 @@ def stamp(frames: np.ndarray, text: str = "generated") -> np.ndarray:
     The letters are a sixteenth of the height, and never smaller than can be read: a frame of 32 pixels would be mostly label.
 
     Raises:
-        UserError: for a text that is empty or that the font cannot write.
+        UserError: for a text that is empty, has several lines, or that the font cannot write.
     """
     _check_text(text)
     height, width = frames.shape[1:3]
     font = ImageFont.load_default(max(height / 16, SMALLEST))
+    if "\n" in text:
+        raise UserError("a mark has one line: leave the line breaks out")
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     gap = max(height // 64, 1)
     label = Image.new("RGB", (right - left + 2 * gap, bottom - top + 2 * gap), PAPER)

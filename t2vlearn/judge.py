@@ -45,7 +45,7 @@ def match(reading: dict, asked: Mapping[str, str]) -> dict:
     attributes are a little too low; "joint" is what it is, for it needs both subjects.
     """
     second = "subject" + SECOND
-    if second not in asked or asked["subject"] != reading[second]:
+    if second not in asked or asked["subject"] != reading.get(second):
         return reading
 
     def other(key: str) -> str:
@@ -96,7 +96,7 @@ class Judge(nn.Module):
     def see(self, clips: Tensor) -> Tensor:
         """Half clips (b, 3, 8, h, w) in [-1, 1] -> features (b, 2 d)."""
         frames = clips.transpose(1, 2).flatten(0, 1)
-        if frames.shape[-1] != SIZE:
+        if frames.shape[-2:] != (SIZE, SIZE):
             frames = F.interpolate(frames, size=(SIZE, SIZE), mode="area")
         maps = self.maps(frames.contiguous(memory_format=torch.channels_last))
         motion = self.time(self.where(maps).unflatten(0, (len(clips), -1)).transpose(1, 2))  # (b, 4 d)
@@ -120,11 +120,15 @@ class Judge(nn.Module):
 
         Args:
             frames: uint8 (n, 16, h, w, 3), or a tensor (n, 3, 16, h, w) in [-1, 1].
-            actors: how many to look for. Of two, the one that is seen more surely comes first.
+            actors: how many to look for, 1 or 2. Of two, the one that is seen more surely comes first.
 
         Raises:
-            UserError: for clips of another length.
+            UserError: for anything but clips, clips of another length, or another number of actors.
         """
+        if actors not in (1, 2):
+            raise UserError(f"the judge looks for 1 actor or 2, not {actors}")
+        if frames.ndim != 5 or not len(frames):
+            raise UserError(f"a batch of clips is needed, of five dimensions, not {tuple(frames.shape)}")
         clips = frames if isinstance(frames, Tensor) else to_tensor(frames)
         check_length(clips.shape[2])
         logits: dict[str, list[Tensor]] = {name: [] for name in (*READ, "place", "subject")}
@@ -195,9 +199,9 @@ class Judge(nn.Module):
         load_weights(judge, weights, source)
         return judge.eval()
 
-    def save_pretrained(self, folder: Path, info: dict) -> None:
+    def save_pretrained(self, folder: str | Path, info: dict) -> None:
         """Write the weights folder."""
-        save_folder(folder, self.state_dict(), {"judge": self.config, "info": info})
+        save_folder(Path(folder), self.state_dict(), {"judge": self.config, "info": info})
 
 
 def worsen(clips: Tensor, codec: FrameCodec, rng: np.random.Generator) -> Tensor:
@@ -226,7 +230,7 @@ def train_judge(
     kind: type[Judge] | None = None,
     shares: tuple[float, float, float] = (0.65, 0.1, 0.25),
 ) -> Judge:
-    """Train a judge from nothing on one- and two-actor scenes of all combinations.
+    """Train a judge from nothing: scenes of one actor in all combinations, and of two in those that training shows.
 
     Args:
         codec: gives the artefacts.

@@ -57,7 +57,8 @@ def learn_character(
         The losses of each network: "decoder", "keyframes" and "video".
 
     Raises:
-        UserError: for a bad word, clips and captions that do not fit, or a pipeline that is not on the CPU.
+        UserError: for a bad word, clips and captions that do not fit, captions that are too long, or a pipeline that is not on
+            the CPU.
     """
     if pipe.device.type != "cpu":
         raise UserError(f"characters are learnt on the CPU, and the pipeline is on {pipe.device}: pipe.to('cpu') first")
@@ -69,6 +70,7 @@ def learn_character(
         )
     if not all(word in pipe.text_encoder.pieces(caption) for caption in captions):
         raise UserError(f"every caption needs the word {word!r} in it")
+    pipe.text_encoder.tokenize(captions)  # refuses one that is too long before there is a character
     torch.manual_seed(seed)
     if word not in characters(pipe):
         add_character(pipe, word, like)
@@ -144,7 +146,7 @@ class _Lesson:
         if name == "keyframes":
             tau = torch.sigmoid(TAU_MEAN + torch.randn(n, 1))
         else:
-            known[:, pipe.keyframe_times] = True
+            known[:, pipe.keyframe_times] = frames > len(pipe.keyframe_times)  # else there would be nothing to draw
         times = (torch.tensor(numbers) / (frames - 1)).expand(n, -1)
         text, noise = Text(*pipe.text_encoder.encode(texts)), torch.randn(latents.shape)
         return training_loss(networks(pipe)[name], pipe.diffusion, latents, times, text, known, tau, noise)

@@ -118,7 +118,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             seed: of the first clip (the next ones count on), or one seed a clip.
             image: first frame, uint8 (h, w, 3).
             keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
-            continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first.
+            continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first (all but one of a
+                clip shorter than five).
             callback: called as (stage, step, number of steps, latents) with stage "key frames" or "video" and the present
                 estimate of the clean latents.
 
@@ -153,7 +154,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
                 raise UserError("a clip that continues another has no image or key frames: give one or the other")
             if len(continue_from) == 0:
                 raise UserError("the clip to continue from is empty: give at least one frame")
-            given = {i: frame for i, frame in enumerate(continue_from[-4:])}
+            given = dict(enumerate(continue_from[-min(4, c.num_frames - 1) :]))
         else:
             given = self._given_keyframes(image, keyframes)
         for number, frame in given.items():
@@ -219,11 +220,12 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         """Warn of words that the model does not know.
 
         Raises:
-            UserError: for a prompt that is empty, or of which no word is known.
+            UserError: for a prompt that is empty or too long, or of which no word is known.
         """
         pieces = self.text_encoder.pieces(prompt)
         if not pieces:
             raise UserError('the prompt is empty: write what the clip should show, such as "a puppy in the park"')
+        self.text_encoder.tokenize([prompt])  # refuses one that is too long
         unknown = self.unknown_words(prompt)
         hints = [f"{word!r}" + (f" (near: {', '.join(near)})" if near else "") for word, near in unknown.items()]
         if unknown and len(unknown) == len(set(pieces)):

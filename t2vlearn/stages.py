@@ -331,7 +331,10 @@ class VideoTask(_DenoiserTask):
         return sorted(keys + others)
 
     def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
-        """Given: the key frames (5 in 8), the first four (1 in 8), first or first and last (1 in 8), nothing (1 in 8)."""
+        """Given: the key frames (5 in 8), the first four (1 in 8), first or first and last (1 in 8), nothing (1 in 8).
+
+        First and last of `numbers`: while clips are thinned, its first four are not the clip's.
+        """
         known = torch.zeros(n, len(numbers), dtype=torch.bool)
         keys = [numbers.index(i) for i in self.keyframes]
         for row, kind in zip(known, rng.integers(8, size=n), strict=True):

@@ -49,7 +49,7 @@ class Interrupted(KeyboardInterrupt):
 
 def train(
     config: TrainConfig,
-    out: Path,
+    out: str | Path,
     minutes: float | None = None,
     steps: int | None = None,
     resume: bool = False,
@@ -99,6 +99,7 @@ def train(
     if accumulate < 1:
         raise UserError(f"a batch cannot be taken in {accumulate} parts: choose 1 or more")
     check_tracker(tracker)
+    out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / LOG).touch()

@@ -47,7 +47,6 @@ class VideoGenerator(nn.Module):
         num_inference_steps: int,
         guidance_scale: float,
         on_step: Callable[[int, Tensor], None] | None = None,
-        start: Tensor | None = None,
     ) -> Tensor:
         """Fill in the frames that are not known.
 
@@ -57,11 +56,11 @@ class VideoGenerator(nn.Module):
             frames: (b, c, f, h, w), clean latents where `known`, standard normal noise elsewhere.
             known: bool (b, f).
             num_inference_steps, guidance_scale: see `TextToVideoPipeline`.
-            on_step, start: see `DiffusionModel.sample`.
+            on_step: see `DiffusionModel.sample`.
 
         Returns:
             Latents (b, c, f, h, w); known frames come back unchanged.
         """
         times = self.times.expand(frames.shape[0], -1)
         denoise = guided(self.denoiser, times, text, null, guidance_scale, known)
-        return diffusion.sample(denoise, frames, num_inference_steps, known, on_step=on_step, start=start)
+        return diffusion.sample(denoise, frames, num_inference_steps, known, on_step=on_step)

@@ -35,6 +35,10 @@ def test_what_waits_for_the_backward_pass_is_counted_once():
         kept_bytes(lambda: (x.exp() * x).sum()) == 80
     )  # x and its exponential, of which two operations need the latter
     assert kept_bytes(lambda: x + 1) == 0
+    layer = nn.Linear(10, 10, bias=False)
+    x = torch.zeros(1, 10, requires_grad=True)
+    assert kept_bytes(lambda: layer(x)) == 40 + 400
+    assert kept_bytes(lambda: layer(x), layer.parameters()) == 40
 
 
 def test_the_formula_is_what_a_transformer_computes():
@@ -135,6 +139,7 @@ def test_the_frontier_is_where_at_least_two_sizes_have_points():
     assert all(1.5 <= c <= 2 or 6 <= c <= 10 for c in rows[:, 0]) and {2, 4} == set(rows[:, 2])
     with pytest.raises(ValueError, match="at least two"):
         frontier(pairs[:1])
+    assert frontier([(1, [1, 2], [3.0, 2.0]), (2, [10, 20], [2.0, 1.0])]).shape == (0, 3)
 
 
 SURFACE = LossSurface(0.4, 30.0, 0.45, 8.0, 0.3)

@@ -69,3 +69,8 @@ def test_what_cannot_be_written_is_refused(text):
         title_card(text, 1, 64, 64)
     with pytest.raises(UserError, match="write what the picture should say|plain Latin"):
         stamp(still(0), text)
+
+
+def test_a_mark_has_one_line():
+    with pytest.raises(UserError, match="one line"):
+        stamp(still(0), "generated\nby a machine")

@@ -9,7 +9,7 @@ import torch
 
 from t2vlearn.codec import FrameCodec, psnr
 from t2vlearn.errors import UserError
-from t2vlearn.judge import NUM_FRAMES, Judge, train_judge, worsen
+from t2vlearn.judge import NUM_FRAMES, Judge, match, train_judge, worsen
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
 
 SECOND = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "second_judge.py"))["SecondJudge"]
@@ -62,6 +62,23 @@ def test_every_frame_counts(judge):
 def test_another_length_is_refused(judge):
     with pytest.raises(ValueError, match=f"{NUM_FRAMES} frames"):
         judge.read(np.zeros((1, 8, 32, 32, 3), np.uint8))
+
+
+def test_what_it_cannot_read_is_refused_in_a_line(judge):
+    clips = np.zeros((1, NUM_FRAMES, 32, 32, 3), np.uint8)
+    for frames, actors, says in (
+        (clips, 3, "1 actor or 2"),
+        (clips[0], 1, "five dimensions"),
+        (clips[:0], 1, "five dimensions"),
+    ):
+        with pytest.raises(UserError, match=says):
+            judge.read(frames, actors)
+    assert judge.read(np.zeros((1, NUM_FRAMES, 48, 32, 3), np.uint8))[0]["place"]  # it is looked at as a square
+
+
+def test_one_reading_is_matched_with_two_requests_as_it_is():
+    reading = {"subject": "cat", "colour": "red"}
+    assert match(reading, {"subject": "dog", "subject_2": "cat"}) == reading
 
 
 def test_weights_that_are_no_judge_are_named(tiny_pipeline, tmp_path):

@@ -84,6 +84,7 @@ def test_it_goes_on_for_as_long_as_one_looks(pipe):
         ({"start_level": 1.5}, "from 0"),
         ({"start_level": float("nan")}, "from 0"),
         ({"stories": [["xyzzy"]]}, "no word"),
+        ({"stories": [[*STORY, "puppy " * 49]]}, "49 words"),
         ({"num_segments": 0}, "segments"),
         ({"num_inference_steps": 0}, "steps"),
     ],

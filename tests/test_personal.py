@@ -3,9 +3,11 @@
 import copy
 import re
 
+import numpy as np
 import pytest
 import torch
 
+from t2vlearn import TextToVideoPipeline
 from t2vlearn.errors import UserError
 from t2vlearn.world import caption_with, render, sample_scenes
 
@@ -41,11 +43,21 @@ def test_learning_lowers_the_loss_and_leaves_the_base_alone(pipe, clips):
     assert not any("time_before" in key or "time_after" in key for key in state if "lora" in key)
 
 
+def test_a_clip_of_nothing_but_key_frames_teaches_no_nonsense():
+    pipe = TextToVideoPipeline(
+        size=16, num_frames=4, num_keyframes=4, dim=16, depth=1, num_heads=2, text_depth=1, width=8
+    )
+    losses = learn_character(pipe, "robot", render(SCENES, 4, 16, seed=1), CAPTIONS, (1, 1, 2), (8, 4, 2))
+    assert np.isfinite(losses["video"]).all()
+
+
 def test_clips_and_captions_have_to_fit(pipe, clips):
     with pytest.raises(UserError, match="captions as clips"):
         learn_character(pipe, "robot", clips, CAPTIONS[:3])
     with pytest.raises(UserError, match="needs the word"):
         learn_character(pipe, "robot", clips, ["a star"] * len(clips))
+    with pytest.raises(UserError, match="words; at most"):
+        learn_character(pipe, "robot", clips, ["robot " * 49] * len(clips))
     with pytest.raises(UserError, match="on the CPU"):
         learn_character(copy.deepcopy(pipe).to("meta"), "robot", clips, CAPTIONS)
     assert characters(pipe) == []

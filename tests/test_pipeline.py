@@ -186,6 +186,8 @@ def test_a_clip_goes_on_from_the_last_four_frames_of_another(pipe):
     assert (out.frames[0, :4] == CLIP[-4:]).all()
     assert (make(pipe, continue_from=CLIP[-4:]).frames == out.frames).all()
     assert differ(out, make(pipe, continue_from=CLIP[:4]))
+    short = TextToVideoPipeline(size=16, num_frames=3, num_keyframes=2, dim=16, depth=1, num_heads=2, text_depth=1)
+    assert (make(short, continue_from=CLIP[:, :16, :16]).frames[0, :2] == CLIP[-2:, :16, :16]).all()
 
 
 # ------------------------------------------------------------------ mistakes
@@ -316,6 +318,9 @@ def test_weights_know_their_vocabulary_and_where_they_came_from(tmp_path):
     [
         ({"size": 36}, "size 36 is not a multiple of 8"),
         ({"num_keyframes": 1}, "between 2 and 16 key frames are needed, not 1"),
+        ({"dim": 6, "num_heads": 2}, "dim 6 is not a multiple of 4"),
+        ({"codec_width": 17}, "codec_width 17 is not a multiple of 2"),
+        ({"shift": 0.0}, "shift is 0.0: use a number above 0"),
         ({"process": "flow"}, "unknown process 'flow'"),
         ({"process": "ddpm", "prediction": "noise"}, "unknown prediction 'noise'"),
     ],
