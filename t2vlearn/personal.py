@@ -17,6 +17,7 @@ from t2vlearn.denoiser import Text, training_loss
 from t2vlearn.errors import UserError
 from t2vlearn.optim import Muon
 from t2vlearn.pipeline import TextToVideoPipeline, to_tensor
+from t2vlearn.text import check_words
 from t2vlearn.world import render, sample_scenes
 
 ROW_LR = 3e-2  # AdamW's, for the word's row
@@ -70,7 +71,8 @@ def learn_character(
         )
     if not all(word in pipe.text_encoder.pieces(caption) for caption in captions):
         raise UserError(f"every caption needs the word {word!r} in it")
-    pipe.text_encoder.tokenize(captions)  # refuses one that is too long before there is a character
+    for caption in captions:  # before there is a character
+        check_words(pipe.text_encoder.pieces(caption))
     torch.manual_seed(seed)
     if word not in characters(pipe):
         add_character(pipe, word, like)

@@ -19,7 +19,7 @@ from t2vlearn.config import PipelineConfig
 from t2vlearn.denoiser import SpaceTimeDenoiser, Text
 from t2vlearn.errors import UserError
 from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
-from t2vlearn.text import TextEncoder
+from t2vlearn.text import TextEncoder, check_words
 from t2vlearn.video import VideoGenerator, steps_between
 from t2vlearn.visual import VisualEncoder
 
@@ -225,7 +225,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         pieces = self.text_encoder.pieces(prompt)
         if not pieces:
             raise UserError('the prompt is empty: write what the clip should show, such as "a puppy in the park"')
-        self.text_encoder.tokenize([prompt])  # refuses one that is too long
+        check_words(pieces)
         unknown = self.unknown_words(prompt)
         hints = [f"{word!r}" + (f" (near: {', '.join(near)})" if near else "") for word, near in unknown.items()]
         if unknown and len(unknown) == len(set(pieces)):

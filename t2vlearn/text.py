@@ -26,6 +26,16 @@ MAX_TOKENS = 48
 MAX_WORDS = 50_000  # of a vocabulary that is taken from captions
 
 
+def check_words(pieces: Sequence[str]) -> None:
+    """Whether a prompt of these words is short enough.
+
+    Raises:
+        UserError: for more than 48.
+    """
+    if len(pieces) > MAX_TOKENS:
+        raise UserError(f"the prompt has {len(pieces)} words; at most {MAX_TOKENS} fit: shorten it")
+
+
 def build_tokenizer(words: Sequence[str]) -> Tokenizer:
     """A word-level tokenizer: lower-cased English words, single Chinese characters, [UNK] for what it does not know."""
     vocab = {word: i for i, word in enumerate((PAD, UNK, NULL, *words))}
@@ -103,8 +113,7 @@ class TextEncoder(nn.Module):
         rows = []
         for caption in captions:
             pieces = self.pieces(caption)
-            if len(pieces) > MAX_TOKENS:
-                raise UserError(f"the prompt has {len(pieces)} words; at most {MAX_TOKENS} fit: shorten it")
+            check_words(pieces)
             unknown = self.tokenizer.token_to_id(UNK)
             ids = [self.tokenizer.token_to_id(piece) for piece in pieces]
             rows.append([unknown if i is None else i for i in ids] or [self.tokenizer.token_to_id(NULL)])

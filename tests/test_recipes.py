@@ -126,9 +126,10 @@ def test_the_turns_of_two_move_words_and_key_frames_alone(pairs, tiny, monkeypat
     assert moved and all(name.startswith(("text_encoder.", "visual_encoder.denoiser.")) for name in moved)
 
 
-def test_between_the_key_frames_the_video_generator_alone_learns(pairs, tiny, monkeypatch):
-    monkeypatch.setattr(pairs, "BETWEEN_STEPS", 2)
-    moved = _moved(tiny, pairs.learn_between)
+@pytest.mark.parametrize("what, steps", [("learn_between", "BETWEEN_STEPS"), ("learn_between_again", "AGAIN_STEPS")])
+def test_between_the_key_frames_the_video_generator_alone_learns(pairs, tiny, monkeypatch, what, steps):
+    monkeypatch.setattr(pairs, steps, 2)
+    moved = _moved(tiny, getattr(pairs, what))
     assert moved and all(name.startswith("video_generator.denoiser.") for name in moved)
 
 

@@ -21,7 +21,9 @@ layers for the questions in each, and where a clip was made to circle, its first
 stands here, the recipe has not been run. The video generator learnt beside the last one, its last thousand steps with the words
 of a part after that, which was dropped (benchmarks/LOG.md).
 
-`learn_turns` comes after all that. The weights that ship have not had it, nor has it been run with all its steps yet.
+Then which way round: of two that circle each way was a coin's, for the lesson in circles had shown lone actors. `learn_turns`
+has it for two, each actor asked for itself, and then everything again. It moved the words' vectors, which the video generator
+reads; so that one learnt once more (`learn_between_again`).
 """
 
 from __future__ import annotations
@@ -109,9 +111,10 @@ CIRCLING = CLIPS | {"mixed_levels": 0.15, "two_actor_share": 1.0}
 AFTER = CLIPS | {"muon_lr": (1.2e-3,) * 3, "adamw_lr": (7e-4,) * 3, "two_actor_share": 0.5}
 TURNS = (
     Part(500, 51, False, 0.3, 0.7, 1.0, 2.0, 0.0, 0.02, CIRCLING, arc=0.3),
-    Part(1500, 52, False, 0.3, 0.15, 0.43, 1.6, 0.0, 0.02, AFTER),
+    Part(2500, 52, False, 0.3, 0.2, 0.43, 1.6, 0.0, 0.02, AFTER),
 )
 BETWEEN_STEPS, BETWEEN_SEED, BETWEEN_TAU_MEAN = 7000, 41, 1.0
+AGAIN_STEPS, AGAIN_SEED = 3000, 61
 BETWEEN = {
     "batch": (64, 16, 8),
     "mixed_levels": 0.3,
@@ -280,7 +283,7 @@ def learn_whose(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], 
 
 
 def learn_turns(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:
-    """Which way round each of two circles. Arguments as of `learn_whose`; the shipped weights have not had it yet."""
+    """Which way round each of two circles. Arguments as of `learn_whose`."""
     began = time.monotonic()
     _learn(pipe, TURNS, None, on_step)
     _record(pipe, TURNS[-1].seed, began)
@@ -306,16 +309,27 @@ def _learn(pipe, parts: Sequence[Part], reader: Reader | None, on_step: Callable
 
 def learn_between(pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None) -> None:
     """The video generator again, with many more clips of two actors. Arguments as of `learn_whose`."""
+    _fill(pipe, BETWEEN_STEPS, BETWEEN_SEED, on_step)
+
+
+def learn_between_again(
+    pipe: TextToVideoPipeline, on_step: Callable[[int, int, float], None] = lambda *_: None
+) -> None:
+    """Fewer steps of the same, after `learn_turns`. Arguments as of `learn_whose`."""
+    _fill(pipe, AGAIN_STEPS, AGAIN_SEED, on_step)
+
+
+def _fill(pipe, steps: int, seed: int, on_step: Callable[[int, int, float], None]) -> None:
     began, tau_mean = time.monotonic(), pipe.diffusion.mean
     pipe.diffusion.mean = BETWEEN_TAU_MEAN
     config = TrainConfig(pipeline=pipe.config, **BETWEEN)
-    task = VideoTask(pipe, config, BETWEEN_SEED)
+    task = VideoTask(pipe, config, seed)
     run = StageRun(task, config, Accelerator())
-    for step in range(BETWEEN_STEPS):
-        on_step(0, step, run.advance(step / BETWEEN_STEPS))
+    for step in range(steps):
+        on_step(0, step, run.advance(step / steps))
     task.load_state_dict(run.ema.module.state_dict())  # the denoiser is the pipeline's
     pipe.diffusion.mean = tau_mean
-    _record(pipe, BETWEEN_SEED, began)
+    _record(pipe, seed, began)
 
 
 def _record(pipe: TextToVideoPipeline, seed: int, began: float) -> None:
