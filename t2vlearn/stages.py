@@ -333,7 +333,7 @@ class VideoTask(_DenoiserTask):
     def known(self, rng: np.random.Generator, n: int, numbers: list[int]) -> Tensor:
         """Given: the key frames (5 in 8), the first four (1 in 8), first or first and last (1 in 8), nothing (1 in 8).
 
-        First and last of `numbers`: while clips are thinned, its first four are not the clip's.
+        Counted among `numbers`: while clips are thinned, the first four of these are not the clip's first four.
         """
         known = torch.zeros(n, len(numbers), dtype=torch.bool)
         keys = [numbers.index(i) for i in self.keyframes]
