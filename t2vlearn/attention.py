@@ -25,7 +25,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
         mask: bool, broadcastable to (..., n, m); True where a query may look. A query that may look nowhere gets zeros.
 
     Returns:
-        The output (..., n, d_v) and the weights (..., n, m), whose rows sum to one.
+        The output (..., n, d_v) and the weights (..., n, m), whose rows sum to one (to zero where a query may look nowhere).
     """
     # S = Q K^T / sqrt(d_k)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., n, m)
@@ -44,7 +44,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
     (a, b) -> (a cos - b sin, a sin + b cos). A query turned by p w and a key turned by p' w meet in a product that
     depends on p - p' alone (ibid., equations 11 and 16; the paper pairs x_{2i} with x_{2i+1}: the same up to the order of
-    channels): where a thing moved from, not where it is.
+    channels): how far apart they are and in which direction, not where.
 
     Args:
         x: queries or keys (b, h, n, d_k).

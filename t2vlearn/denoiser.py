@@ -2,8 +2,9 @@
 
 Key frames and whole clips are the same kind of thing to it: some frames at some clip times, each with a noise level.
 Convolutions share what they learn over positions: a star is a star wherever it stands. The Transformer in the middle
-decides what goes where and when. A shallow U-Net (Ho et al. 2020, appendix B) around a diffusion Transformer with
-cross-attention to text (Peebles & Xie 2023, "Scalable Diffusion Models with Transformers").
+decides what goes where and when. A shallow U-Net (Ho et al. 2020, appendix B) around a diffusion Transformer (Peebles & Xie
+2023, "Scalable Diffusion Models with Transformers") with cross-attention to text (Rombach et al. 2022, "High-Resolution Image
+Synthesis with Latent Diffusion Models", section 3.3).
 """
 
 from __future__ import annotations

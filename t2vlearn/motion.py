@@ -71,7 +71,7 @@ def residual(positions: np.ndarray, degree: int) -> float:
 def velocity_error(seen: np.ndarray, true: np.ndarray) -> float:
     """Mean over frames of |v_hat - v|, v the step from each frame to the next: positions (f,) or (f, 2), in their unit a frame.
 
-    Kang et al. 2024, "How Far is Video Generation from World Model: A Physical Law Perspective", measure uniform
+    Kang et al. 2024, "How Far Is Video Generation from World Model: A Physical Law Perspective", measure uniform
     motion so. NaN if a position is.
     """
     apart = np.diff(seen, axis=0) - np.diff(true, axis=0)
