@@ -2,7 +2,7 @@
 
 Two members share one interface: DDPM (Ho et al. 2020, "Denoising Diffusion Probabilistic Models"; sampling also by
 Song et al. 2021, "Denoising Diffusion Implicit Models") and rectified flow (Liu et al. 2023, "Flow Straight and Fast").
-Both mix data and noise as x_t = a x_0 + b epsilon, so one network serves both.
+Both mix data and noise as x_t = a x_0 + b epsilon, so networks of one kind serve both.
 
 The noise level tau runs from 0 (clean) to 1 (noise only); DDPM's step t in {0..T-1} has tau = (t + 1) / T. Every tau may
 be a tensor (b, f): each frame has a level of its own, and a given frame has level 0 (Chen et al. 2024, "Diffusion Forcing").
@@ -91,11 +91,6 @@ class DiffusionModel(ABC):
     @abstractmethod
     def to_x_0(self, prediction: Tensor, x_t: Tensor, tau: Tensor) -> Tensor:
         """x_0, the clean sample that a prediction stands for; for "epsilon" undefined where a = 0."""
-
-    def to_noise(self, prediction: Tensor, x_t: Tensor, tau: Tensor) -> Tensor:
-        """epsilon = (x_t - a x_0) / b, the noise that a prediction stands for; tau > 0."""
-        a, b = self.coefficients(tau)
-        return (x_t - expand(a, x_t) * self.to_x_0(prediction, x_t, tau)) / expand(b, x_t)
 
     def loss(self, prediction: Tensor, x_0: Tensor, noise: Tensor, tau: Tensor, known: Tensor | None = None) -> Tensor:
         """L = mean of w(tau) |prediction - target|^2 over the frames that are not `known` (b, f).
@@ -294,10 +289,6 @@ class DDPM(DiffusionModel):
             raise ValueError(
                 "a schedule with zero terminal SNR cannot be walked back by 'epsilon': choose 'v' or 'x_0'"
             )
-
-    def forward_step(self, x: Tensor, noise: Tensor, t: int) -> Tensor:
-        """x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) epsilon (Ho et al. 2020, equation 2), t in {0..T-1}; step 0 takes x_0."""
-        return self.alpha[t].sqrt().to(x.dtype) * x + self.beta[t].sqrt().to(x.dtype) * noise
 
     @property
     def stochastic(self) -> bool:

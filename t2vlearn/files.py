@@ -30,7 +30,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = ()) -> Path:
     """
     path = Path(path)
     if suffixes and path.suffix.lower() not in suffixes:
-        raise UserError(f"cannot write {path.name!r}: its name must end in {', '.join(suffixes)}")
+        raise UserError(f"cannot write {path.name!r}: its name must end in one of {', '.join(suffixes)}")
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -35,7 +35,9 @@ def check_length(num_frames: int) -> None:
         UserError: if not.
     """
     if num_frames != NUM_FRAMES:
-        raise UserError(f"the judge reads clips of {NUM_FRAMES} frames, and these have {num_frames}")
+        raise UserError(
+            f"the judge reads clips of {NUM_FRAMES} frames, and these have {num_frames}: choose weights for {NUM_FRAMES}"
+        )
 
 
 def match(reading: dict, asked: Mapping[str, str]) -> dict:

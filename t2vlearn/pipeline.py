@@ -307,7 +307,8 @@ def _download(model_id: str, revision: str | None) -> Path:
         # A name that no model can have, no network, a proxy: each library in between has errors of its own.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"there is no folder {model_id}, and the Hub did not give a model of that name ({reason})"
+            f"there is no folder {model_id}, and the Hub did not give a model of that name ({reason}): "
+            "check the name, or give a folder that t2vlearn train has made"
         ) from None
 
 

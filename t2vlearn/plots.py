@@ -58,11 +58,6 @@ def style() -> None:
     plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 
 
-def show_clip(frames: np.ndarray, title: str | None = None, every: int = 1) -> Figure:
-    """A film strip of one clip: every `every`-th frame of (f, h, w, 3), each with its number (from 0)."""
-    return show_clips([frames], [title or ""], every)
-
-
 def show_clips(
     clips: np.ndarray | list[np.ndarray],
     titles: list[str] | None = None,

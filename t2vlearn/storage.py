@@ -94,7 +94,7 @@ def load_folder(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
     except SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS_FILE} is no safetensors file: {error}") from None
+        raise UserError(f"{folder / WEIGHTS_FILE} is no safetensors file: {error}; copy the folder again") from None
     return config, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
@@ -113,5 +113,6 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], folder: Path) ->
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
-            f"the weights in {folder} do not fit their config: {str(error).splitlines()[-1].strip()}"
+            f"the weights in {folder} do not fit their config: {str(error).splitlines()[-1].strip()}; "
+            "they may be of another version: train again, or install that version"
         ) from None

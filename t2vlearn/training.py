@@ -266,8 +266,8 @@ class _Run:
                 self._report(name, stage)
             if stage.skipped_in_a_row == PATIENCE:
                 raise UserError(
-                    f"the loss has not been a number for {PATIENCE} steps: lower the learning rate (muon_lr, adamw_lr) and "
-                    "start again"
+                    f"the loss has not been a number for {PATIENCE} steps: start again with another seed, or in Python with "
+                    "a TrainConfig of smaller muon_lr and adamw_lr"
                 )
             if fraction >= self.next_sheet:  # before a checkpoint, which knows that it is written
                 began = time.monotonic()

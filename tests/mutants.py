@@ -51,7 +51,6 @@ MUTANTS = {
         ("f[1:] / f[:-1]", "f[:-1] / f[1:]"),
         ("expand(tau_next - tau, x_t) * (v + v_next)", "expand(tau - tau_next, x_t) * (v + v_next)"),
         ("else x + sigma * noise", "else x + noise"),
-        ("self.beta[t].sqrt().to(x.dtype) * noise", "self.beta[t].to(x.dtype) * noise"),
     ],
     "denoiser": [
         (

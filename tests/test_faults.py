@@ -219,7 +219,7 @@ def test_too_little_memory_to_generate(tmp_path, weights):
     )
     assert (code, one_line(errors)) == (
         2,
-        "Error: the memory is too small for this: give fewer prompts at once, or end other programs",
+        "Error: the memory is too small for this: end other programs, or, of several prompts, give fewer at once",
     )
     assert not list(tmp_path.rglob("*.mp4"))
 

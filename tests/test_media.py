@@ -128,7 +128,7 @@ def test_a_missing_folder_is_made_and_an_old_file_replaced(tmp_path):
 
 @pytest.mark.parametrize("name", ["clip.avi", "clip", "clip.mp4.txt"])
 def test_unknown_kind_of_file(tmp_path, name):
-    with pytest.raises(UserError, match=r"must end in \.mp4, \.webm, \.gif, \.webp, \.png"):
+    with pytest.raises(UserError, match=r"must end in one of \.mp4, \.webm, \.gif, \.webp, \.png"):
         media.write(tmp_path / name, clip())
     assert not os.listdir(tmp_path)
 

@@ -45,7 +45,7 @@ def test_style_sets_colours_and_readable_sizes():
 def test_a_strip_shows_every_other_frame_with_its_number():
     with matplotlib.rc_context():
         frames = clip(8)
-        figure = plots.show_clip(frames, "a brown puppy", every=2)
+        figure = plots.show_clips([frames], ["a brown puppy"], every=2)
         assert sorted(labels(figure)) == ["0", "2", "4", "6", "a brown puppy"]
         pictures = [image.get_array() for image in figure.findobj(matplotlib.image.AxesImage)]
         assert len(pictures) == 4 and (pictures[3] == frames[6]).all()

@@ -70,9 +70,8 @@ def test_version_stands_in_one_place():
 def test_pre_commit_and_make_run_the_same_tools():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    for hook in hooks:
-        tool = hook["entry"].removeprefix(".venv/bin/").removesuffix(" --fix")
-        assert f"$(BIN)/{tool}" in recipe
+    tools = {hook["entry"].removeprefix(".venv/bin/").removesuffix(" --fix") for hook in hooks}
+    assert all(f"$(BIN)/{tool}" in recipe for tool in tools) and len(tools) == recipe.count("$(BIN)/")
 
 
 @pytest.mark.parametrize("module", MUTANTS)

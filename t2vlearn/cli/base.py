@@ -21,7 +21,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx):
         try:
-            with memory_advice("give fewer prompts at once, or end other programs"):
+            with memory_advice("end other programs, or, of several prompts, give fewer at once"):
                 return super().invoke(ctx)
         except UserError as error:
             terminal.say(f"Error: {error}", typer.colors.RED)
@@ -43,6 +43,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     help="Make short videos from words with a small model that you can read, train and judge yourself.",
+    epilog='Begin with: t2vlearn generate "a brown puppy plays in the park". After each command, --help says more.',
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help comes in two thirds of the time, and a usage error stays short
     add_completion=False,

@@ -35,12 +35,13 @@ def _slug(prompt: str) -> str:
 
 
 @app.command(
+    short_help="Make a video from words.",
     epilog=examples(
         't2vlearn generate "a brown puppy plays in the park"',
         't2vlearn generate "一只小狗在公园里玩耍" -o puppy.gif --seed 3',
         't2vlearn generate "a red star jumps" "a blue car moves left" -o two.mp4',
         't2vlearn generate "a kitten runs to the right" --continue puppy.gif -o more.mp4',
-    )
+    ),
 )
 def generate(
     prompts: Annotated[
@@ -101,10 +102,11 @@ def generate(
 
 
 @app.command(
+    short_help="Make a longer video, a segment for each sentence.",
     epilog=examples(
         't2vlearn story "a puppy runs to the right in the park" "a puppy runs to the left in the park" -o walk.mp4',
         't2vlearn story "a red star jumps at night" --segments 16 -o night.mp4',
-    )
+    ),
 )
 def story(
     prompts: Annotated[

@@ -15,6 +15,7 @@ from t2vlearn.errors import UserError
 
 
 @app.command(
+    short_help="Train a model, also on your own videos.",
     epilog=examples(
         "t2vlearn train --preset tiny --minutes 10",
         "t2vlearn train --preset base --steps 20000 --out runs/mine",
@@ -22,12 +23,12 @@ from t2vlearn.errors import UserError
         "t2vlearn train --preset tiny --minutes 10 --weights runs/tiny --seed 1 --out runs/longer",
         "t2vlearn train --preset tiny --minutes 30 --data my-videos --out runs/mine",
         "t2vlearn train --preset base --minutes 60 --processes 8 --accumulate 2 --tracker tensorboard",
-    )
+    ),
 )
 def train(
     preset: Annotated[str, typer.Option(help="tiny (32×32, two CPU cores) or base (64×64, one GPU).")] = "tiny",
-    minutes: Annotated[float | None, typer.Option(help="Train for this long.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Train for so many steps, instead of --minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for this long. Give this or --steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train for so many steps.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints and weights.", show_default="runs/<preset>")
@@ -119,10 +120,11 @@ def _train(config, folder: Path, options: dict) -> None:
 
 
 @app.command(
+    short_help="Let the judge count how often words are followed.",
     epilog=examples(
         "t2vlearn evaluate",
         "t2vlearn evaluate runs/tiny --split chinese --samples 200 --json report.json",
-    )
+    ),
 )
 def evaluate(
     weights: Annotated[str | None, typer.Argument(help=WEIGHTS)] = None,
@@ -130,7 +132,9 @@ def evaluate(
         str,
         typer.Option(help="What to ask for: train, heldout (unseen combinations), patterns, chinese or two_actors."),
     ] = "heldout",
-    samples: Annotated[int, typer.Option(help="How many videos to make and judge.")] = 1000,
+    samples: Annotated[
+        int, typer.Option(help="How many videos to make and judge; 1000 take some ten minutes on two cores.")
+    ] = 1000,
     json: Annotated[Path | None, typer.Option(help="File to write the report to, as JSON.")] = None,
     seed: Annotated[int, typer.Option(callback=check_seed, help="Another seed asks for other scenes.")] = 0,
 ) -> None:

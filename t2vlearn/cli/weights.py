@@ -11,7 +11,10 @@ from t2vlearn import terminal
 from t2vlearn.cli.base import WEIGHTS, app, examples, load
 
 
-@app.command(epilog=examples("t2vlearn info", "t2vlearn info runs/tiny", "t2vlearn info --words"))
+@app.command(
+    short_help="Say what weights are and which words they know.",
+    epilog=examples("t2vlearn info", "t2vlearn info runs/tiny", "t2vlearn info --words"),
+)
 def info(
     weights: Annotated[str | None, typer.Argument(help=WEIGHTS)] = None,
     words: Annotated[
@@ -49,7 +52,8 @@ app.add_typer(export, name="export")
 
 
 @export.command(
-    epilog=examples("t2vlearn export onnx out/onnx", "t2vlearn export onnx out/onnx --from runs/tiny --store float32")
+    short_help="Write ONNX files and a manifest.",
+    epilog=examples("t2vlearn export onnx out/onnx", "t2vlearn export onnx out/onnx --from runs/tiny --store float32"),
 )
 def onnx(
     folder: Annotated[Path, typer.Argument(help="Folder for the files; it is made.")],

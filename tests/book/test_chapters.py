@@ -101,11 +101,7 @@ def test_notebooks_hold_no_outputs_and_name_their_cells():
 
 @each_page
 def test_every_picture_has_words_of_its_own(path):
-    drawn = [
-        cell
-        for cell in cells(path, "code")
-        if {n for n, _ in calls(cell["source"])} & {"show_clip", "show_clips", "plt.show"}
-    ]
+    drawn = [cell for cell in cells(path, "code") if {n for n, _ in calls(cell["source"])} & {"show_clips", "plt.show"}]
     alts = [cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "") for cell in drawn]
     assert all(len(alt.split()) >= 5 for alt in alts), [c["id"] for c, alt in zip(drawn, alts) if len(alt.split()) < 5]
     assert len(set(alts)) == len(alts)
