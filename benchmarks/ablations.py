@@ -1,4 +1,4 @@
-"""What is each choice of the recipe worth? `python benchmarks/ablations.py [--minutes 10] [--jobs 2] [--only NAME ...]`
+"""What is each choice of the recipe worth? `python benchmarks/ablations.py [--minutes 4] [--jobs 2] [--only NAME ...]`
 
 One change at a time against the default, the same time from nothing, the same held-out captions, judged. Runs beside each
 other share the threads equally. A run whose result is in the file already is not repeated, and results of another setting
@@ -64,10 +64,10 @@ def run(name: str, seed: int, minutes: float, samples: int, threads: int) -> dic
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="length of each run")
+    parser.add_argument("--minutes", type=float, default=4, help="length of each run")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--samples", type=int, default=150, help="held-out clips of each run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--samples", type=int, default=100, help="held-out clips of each run")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, help="these variants")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     options = parser.parse_args()

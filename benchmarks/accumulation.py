@@ -1,7 +1,7 @@
 """What it saves to take a batch in parts, one after the other, and why the codec's batch stays whole.
 
-    python benchmarks/accumulation.py                   # the preset "base": some minutes on one core
-    python benchmarks/accumulation.py --preset tiny
+    python benchmarks/accumulation.py
+    python benchmarks/accumulation.py --preset base     # some minutes on one core
 
 Memory: one step of each stage in a process of its own; how much the process grew at most, in MB, without what one optimiser
 step on a batch of the same size already shows in the weights. Codec: the gradient from parts whose latents are normalised by
@@ -60,7 +60,7 @@ def gradient(run: StageRun, step: int, parts: int) -> Tensor:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="base", choices=PRESETS, help="whose memory is measured")
+    parser.add_argument("--preset", default="tiny", choices=PRESETS, help="whose memory is measured")
     parser.add_argument(
         "--steps", type=int, default=100, help="of the preset tiny's codec, before its second gradients"
     )

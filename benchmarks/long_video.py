@@ -1,4 +1,4 @@
-"""How long can a video get? `python benchmarks/long_video.py [--stories 60] [--segments 17] [--only NAME ...]`
+"""How long can a video get? `python benchmarks/long_video.py [--stories 24] [--segments 17] [--only NAME ...]`
 
 Stories about one actor each, its combination held out: an action, then the one that leads back (left after right, smaller
 after bigger; the others go on), and so on. The judge reads every segment of 16 frames against its own prompt, and among them
@@ -101,7 +101,7 @@ def memory(pipe: TextToVideoPipeline) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stories", type=int, default=60, help="videos of each way")
+    parser.add_argument("--stories", type=int, default=24, help="videos of each way")
     parser.add_argument(
         "--segments", type=int, default=17, help="clips in each; an odd number, so that the last is like the first"
     )

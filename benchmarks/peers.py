@@ -1,4 +1,4 @@
-"""Our model beside others of its size. `python benchmarks/peers.py [--seconds 300] [--samples 24] [--only NAME]`
+"""Our model beside others of its size. `python benchmarks/peers.py [--seconds 240] [--samples 24] [--only NAME]`
 
 It needs the peers: `pip install -c constraints.txt -e '.[peers]'`, best in an environment of its own.
 
@@ -278,7 +278,7 @@ def peak_memory() -> float:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=300, help="training time of each")
+    parser.add_argument("--seconds", type=float, default=240, help="training time of each")
     parser.add_argument("--samples", type=int, default=24, help="held-out clips of each")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each, in turns")
     parser.add_argument("--only", choices=[OURS, *PEERS], help="train this one alone and print JSON")
