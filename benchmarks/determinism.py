@@ -16,6 +16,8 @@ import torch
 
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.long import generate_long
+from t2vlearn.pipeline import BUNDLED
+from t2vlearn.storage import digest_of
 from t2vlearn.world import sample_scenes
 
 RESULT = Path(__file__).parent / "results" / "determinism.json"
@@ -84,7 +86,8 @@ def main() -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    RESULT.write_text(json.dumps({"prompts": PROMPTS[:ALONE], "machine": machine, "apart": rows}, indent=1) + "\n")
+    result = {"weights": digest_of(BUNDLED), "prompts": PROMPTS[:ALONE], "machine": machine, "apart": rows}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
