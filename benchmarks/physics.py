@@ -1,4 +1,4 @@
-"""Does it move as the world does? `python benchmarks/physics.py [--clips 20] [--steps 10]`
+"""Does it move as the world does? `python benchmarks/physics.py [--clips 60] [--steps 10]`
 
 Prints two tables and writes benchmarks/results/physics.json. All clips on the plain place, where the reader of positions
 (`t2vlearn.motion`) is good to a twentieth of a pixel; all lengths in pixels of 32.
@@ -127,7 +127,7 @@ def continued(pipe: TextToVideoPipeline, n: int, steps: int) -> dict:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=20, help="clips a row")
+    parser.add_argument("--clips", type=int, default=60, help="clips a row")
     parser.add_argument("--steps", type=int, default=10, help="sampling steps")
     options = parser.parse_args()
     pipe, start = TextToVideoPipeline.from_pretrained(), time.process_time()
