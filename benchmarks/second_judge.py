@@ -142,7 +142,7 @@ def main() -> None:
             result["splits"][split] = rows
             for kind in kinds:
                 cells = "  ".join(f"{name} {rows[name][kind]['joint']['accuracy']:.3f}" for name in judges)
-                print(f"{split:>10}  {kind:>5}  joint by the {cells}", flush=True)
+                print(f"{split:>10}  {kind:>6}  joint by the {cells}", flush=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
