@@ -61,8 +61,8 @@ class Exported:
             )
 
         known = torch.zeros(1, latents.shape[2], dtype=torch.bool)
-        known[:, pipe.keyframe_times] = True
-        latents[:, :, pipe.keyframe_times] = first_then_rest(walk, noise, STEPS)
+        known[:, pipe.keyframe_numbers] = True
+        latents[:, :, pipe.keyframe_numbers] = first_then_rest(walk, noise, STEPS)
         latents = pipe.diffusion.sample(
             lambda x, tau: self.run("video", x=x, tau=tau, known=known, **one)[0], latents, steps_between(STEPS), known
         )

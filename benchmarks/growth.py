@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.config import PipelineConfig
 from t2vlearn.costs import kept_bytes
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.denoiser import SpaceTimeDenoiser
 from t2vlearn.recipe import PRESETS
+from t2vlearn.text import Text
 
 RESULT = Path(__file__).parent / "results" / "growth.json"
 FACTORS = (0.5, 1, 2, 4)

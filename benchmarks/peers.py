@@ -34,15 +34,14 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from t2vlearn import Judge, TextToVideoPipeline
-from t2vlearn.denoiser import Text
 from t2vlearn.diffusion import RectifiedFlow
 from t2vlearn.evaluation import SEED, Accuracy, prompts_of
-from t2vlearn.optim import EMA
+from t2vlearn.optim import EMA, schedule
 from t2vlearn.pipeline import to_uint8
 from t2vlearn.recipe import PRESETS, STAGES
-from t2vlearn.stage_run import StageRun, schedule
+from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import TASKS, generator_at
-from t2vlearn.text import TextEncoder
+from t2vlearn.text import Text, TextEncoder
 from t2vlearn.world import render, sample_scenes
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
@@ -143,7 +142,7 @@ class Peer(nn.Module):
             with torch.no_grad():
                 clips = self.codec[0].encode(clips)
         tau, noise = self.process.sample_tau(BATCH, device=DEVICE), torch.randn_like(clips)
-        text = Text(*self.text_encoder.encode(captions))
+        text = self.text_encoder.encode(captions)
         with torch.autocast("cuda", torch.bfloat16, enabled=DEVICE.type == "cuda"):
             prediction = self.network(self.process.add_noise(clips, noise, tau), tau, text).float()
         self.process.loss(prediction, clips, noise, tau).backward()
@@ -157,7 +156,7 @@ class Peer(nn.Module):
     def make(self, captions: list[str], seed: int) -> np.ndarray:
         """Clips uint8 (n, f, h, w, 3) by the averaged weights."""
         encoder, network = self.ema.module
-        text, null = (Text(*encoder.encode(c)) for c in (captions, [""] * len(captions)))
+        text, null = (encoder.encode(c) for c in (captions, [""] * len(captions)))
 
         def denoise(x: Tensor, tau: Tensor) -> Tensor:
             plain = network(x, tau[:, 0], null)

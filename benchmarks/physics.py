@@ -98,7 +98,7 @@ def continued(pipe: TextToVideoPipeline, n: int, steps: int) -> dict:
             actor = scene.actors[0]
             prompt = f"a {actor.colour} {actor.subject} {actor.action} on a plain background"
             first = real[i, :GIVEN]
-            keyframes = move_on(first, pipe.keyframe_times)
+            keyframes = move_on(first, pipe.keyframe_numbers)
             made["guidance 3"].append(pipe(prompt, steps, 3.0, seed=SEED + i, continue_from=first).frames[0])
             made["guidance 1"].append(pipe(prompt, steps, 1.0, seed=SEED + i, continue_from=first).frames[0])
             made["key frames moved on"].append(pipe(prompt, steps, seed=SEED + i, keyframes=keyframes).frames[0])

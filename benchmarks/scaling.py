@@ -30,11 +30,12 @@ from torch import Tensor
 
 from t2vlearn import TextToVideoPipeline
 from t2vlearn.costs import count_flops
-from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.denoiser import training_loss
 from t2vlearn.pipeline import PipelineConfig
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import KeyframeTask
+from t2vlearn.text import Text
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 #: Steps of each width.

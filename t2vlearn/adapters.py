@@ -28,6 +28,7 @@ from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.text import build_tokenizer
 
 RANK = 8
+FORMAT = "t2vlearn character 1"
 #: What is adapted in a denoiser.
 LAYERS = r"(before|after)\.\d+\.conv_[12]|blocks\.\d+\.(self_attention\.to_(q|kv|out)|feed_forward\.[02])"
 
@@ -89,6 +90,16 @@ def use_characters(pipe: TextToVideoPipeline, words: Sequence[str]) -> None:
             layer.enable_adapters(bool(words))
 
 
+def check_word(pipe: TextToVideoPipeline, word: str) -> None:
+    """Refuse a name that captions could not hold.
+
+    Raises:
+        UserError: for what is not one lower-case word.
+    """
+    if pipe.text_encoder.pieces(word) != [word]:
+        raise UserError(f"{word!r} is not one lower-case word: choose a name such as 'robot'")
+
+
 def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()) -> None:
     """Make room for a word: an embedding row, the mean of those of the words `like`, and adapters that change nothing yet.
 
@@ -101,8 +112,7 @@ def add_character(pipe: TextToVideoPipeline, word: str, like: Sequence[str] = ()
     except ImportError:
         raise UserError("new characters need the extra `personal`: pip install 't2vlearn[personal]'") from None
     encoder = pipe.text_encoder
-    if encoder.pieces(word) != [word]:
-        raise UserError(f"{word!r} is not one lower-case word: choose a name such as 'robot'")
+    check_word(pipe, word)
     if word in encoder.words:
         raise UserError(f"the model knows the word {word!r} already: choose another, such as 'robot'")
     if hasattr(nn.ModuleDict(), word) or hasattr(nn.ParameterDict(), word):  # there it would be an attribute
@@ -160,7 +170,7 @@ def save_character(pipe: TextToVideoPipeline, word: str, path: str | Path) -> Pa
     """
     half = {key: p.detach().half().contiguous() for key, p in _tensors(pipe, word).items()}
     try:
-        save_file(half, path, metadata={"format": "t2vlearn character 1", "word": word})
+        save_file(half, path, metadata={"format": FORMAT, "word": word})
         Path(path).chmod(0o644)  # save_file leaves it to its owner alone
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; choose another file or folder") from None
@@ -175,10 +185,13 @@ def load_character(pipe: TextToVideoPipeline, path: str | Path) -> str:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            word = (file.metadata() or {})["word"]
+            said = file.metadata() or {}
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is no character: give a file that `save_character` wrote ({error})") from None
+    if said.get("format") != FORMAT or "word" not in said:
+        raise UserError(f"{path} is no character of this version: teach it again with `learn_character`")
+    word = said["word"]
     add_character(pipe, word)
     wanted = _tensors(pipe, word)
     if {k: p.shape for k, p in wanted.items()} != {k: p.shape for k, p in tensors.items()}:

@@ -63,8 +63,8 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, ..., head_h) W_O with head_i = Attention(Q W_Q^i, K W_K^i, V W_V^i).
 
-    Self-attention where `context` is left out, cross-attention where it is given. Uses torch's fused kernel, which
-    computes what `attention` writes out.
+    Each W has a bias beside it. Self-attention where `context` is left out, cross-attention where it is given. Uses torch's
+    fused kernel, which computes what `attention` writes out.
 
     Args:
         dim: width of input and output.
@@ -116,7 +116,9 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """FFN(x) = W_2 gelu(W_1 x), four times as wide inside (Vaswani et al. 2017, equation 2, with GELU for ReLU).
+    """FFN(x) = W_2 gelu(W_1 x + b_1) + b_2, four times as wide inside.
+
+    Vaswani et al. 2017, equation 2, with GELU, by its tanh approximation, for ReLU.
 
     Args:
         dim: width of x.

@@ -66,19 +66,19 @@ class Circles(World):
     Args:
         config: the recipe.
         seed: of the scenes.
-        share: of the actors that circle whatever else they would have done.
+        circling: as in `Lesson`.
     """
 
-    def __init__(self, config: TrainConfig, seed: int, share: float = 0.0):
+    def __init__(self, config: TrainConfig, seed: int, circling: float = 0.0):
         super().__init__(config, seed)
-        self.share, self.arc = share, 1.0  # the arc as a part of the circle, centred on the right-hand side
+        self.circling, self.arc = circling, 1.0  # as in `Lesson`
 
     def draw(self, step: int, n: int, room: int, rng: np.random.Generator) -> list[tuple[int, Scene]]:
         """As ever, but a share of the actors circles; a coin says which way, also of those who would have circled anyway."""
         choose, clips = np.random.default_rng((77, step)), []
         for number, scene in super().draw(step, n, room, rng):
             actors = [
-                self._circling(actor, choose) if choose.random() < self.share or actor.action in WAYS else actor
+                self._circling(actor, choose) if choose.random() < self.circling or actor.action in WAYS else actor
                 for actor in scene.actors
             ]
             clips.append((number, Scene(tuple(actors), scene.place)))

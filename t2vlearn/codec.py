@@ -71,13 +71,15 @@ class Normalise(nn.BatchNorm2d):
             return super().forward(x)
         x = x.float()
         own = x.new_full((1,), x.numel() / x.shape[1])
-        *sums, n = _Total.apply(torch.cat([x.sum((0, 2, 3)), own]))
-        centred = x - (torch.stack(sums) / n).view(-1, 1, 1)
+        total = _Total.apply(torch.cat([x.sum((0, 2, 3)), own]))
+        mean, n = total[:-1] / total[-1], total[-1]
+        centred = x - mean.view(-1, 1, 1)
         variance = _Total.apply(centred.square().sum((0, 2, 3))) / n
+        assert self.momentum is not None  # a cumulative average is not asked for
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(torch.stack(sums) / n, self.momentum or 0.0)
-            self.running_var.lerp_(variance * n / (n - 1), self.momentum or 0.0)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
         return centred / (variance + self.eps).sqrt().view(-1, 1, 1)
 
 
@@ -133,10 +135,8 @@ class FrameCodec(nn.Module):
             return _per_frame(self.decode, latents)
         return self.decoder(latents)
 
-    def loss(
-        self, latents: Tensor, frames: Tensor, noise: Tensor, shift: Tensor, noise_level: float = NOISE_LEVEL
-    ) -> Tensor:
-        """Mean of (1 + 4 s) |D(T E(x) + sigma noise) - T x|, with s the contrast of each pixel's 3 x 3 neighbourhood in T x.
+    def loss(self, latents: Tensor, frames: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
+        """Mean of (1 + 4 kappa) |D(T E(x) + sigma noise) - T x|, kappa the contrast of each pixel's 3 x 3 neighbourhood in T x.
 
         T moves a picture: x by `shift` pixels, its latents by shift / down cells. Edges are few pixels but carry the
         shape: the contrast gives them their weight.
@@ -146,14 +146,13 @@ class FrameCodec(nn.Module):
             frames: x, (b, 3, s, s).
             noise: standard normal, (b, c, s/down, s/down).
             shift: pixels to the right and down, (b, 2); zero asks for the frame itself.
-            noise_level: sigma, in units of the latents' standard deviation.
         """
         # T x and D(T E(x) + sigma noise)
         target = translate(frames, shift)
-        restored = self.decode(translate(latents, shift / self.down) + noise_level * noise)
+        restored = self.decode(translate(latents, shift / self.down) + NOISE_LEVEL * noise)
         local_max, local_min = F.max_pool2d(target, 3, 1, 1), -F.max_pool2d(-target, 3, 1, 1)
         contrast = (local_max - local_min).mean(dim=1, keepdim=True)
-        # mean of (1 + 4 s) |D(...) - T x|
+        # mean of (1 + 4 kappa) |D(...) - T x|
         return ((1 + 4 * contrast) * (restored - target).abs()).mean()
 
 

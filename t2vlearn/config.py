@@ -33,8 +33,9 @@ class PipelineConfig:
 
     Raises:
         ValueError: for a field of another kind or out of range, if latents do not divide into patches of 2 x 2 cells, for
-            heads that do not divide `dim` into even parts, a `codec_width` that cannot be halved as often as the decoder does,
-            fewer than two key frames, a `shift` of 0 or below, or an unknown process.
+            heads that do not divide `dim` into even parts, a `width` that is no multiple of the heads or of its groups of 8,
+            a `codec_width` that cannot be halved as often as the decoder does, fewer than two key frames, a `shift` of
+            0 or below, or an unknown process.
     """
 
     size: int = 32
@@ -71,6 +72,8 @@ class PipelineConfig:
             raise ValueError(f"size {self.size} is not a multiple of {2 * self.down}, two latent cells")
         if self.dim % (2 * self.num_heads):
             raise ValueError(f"dim {self.dim} is not a multiple of {2 * self.num_heads}, an even width for each head")
+        if self.width % self.num_heads or self.width % max(self.width // 8, 1):
+            raise ValueError(f"width {self.width} is not a multiple of {self.num_heads}, the heads, and of 8")
         if self.codec_width % max(self.down // 2, 1):
             raise ValueError(f"codec_width {self.codec_width} is not a multiple of {self.down // 2}, half of down")
         if self.shift <= 0:

@@ -72,7 +72,7 @@ class Plan:
         clips: that training sees, repetitions included.
         steps, passes: of sampling; two passes a step with guidance.
         peak: FLOPs a second that the maker states, or that a large product reaches, of one card.
-        used: share of the peak that is reached.
+        used: share of the peak that is reached, known as model FLOPs utilisation (MFU).
         cards: how many work at once in training.
         watts, price: of one card; price in dollars an hour.
         published_days, published_seconds: what the makers say: card days of training, seconds a clip; 0: nothing.
@@ -152,7 +152,7 @@ class Plan:
 
     @property
     def implied(self) -> float:
-        """Share of the peak that the published time implies, if the FLOPs are right; 0 if none is published."""
+        """Share of the peak (MFU) that the published time implies, if the FLOPs are right; 0 if none is published."""
         if self.published_days:
             return self.used * self.card_days / self.published_days
         return self.used * self.clip_seconds / self.published_seconds if self.published_seconds else 0.0
@@ -206,8 +206,10 @@ def fit_power_law(compute: Sequence[float], loss: Sequence[float]) -> PowerLaw:
         loss: L > 0 at each.
 
     Raises:
-        ValueError: for fewer than four points.
+        ValueError: for fewer than four points, or compute or loss that is not above 0.
     """
+    if min(*compute, *loss) <= 0:
+        raise ValueError("compute and loss have to be above 0: a power law has logarithms")
     if len(compute) < 4:
         raise ValueError(f"three numbers cannot be fitted to {len(compute)} points: give at least four")
     c, y = np.asarray(compute, float), np.asarray(loss, float)
@@ -281,8 +283,8 @@ def frontier(runs: Sequence[tuple[float, Sequence[float], Sequence[float]]], poi
     """The least loss that any size reaches at each compute, and which size that is.
 
     Args:
-        runs: (parameters, compute of each point, loss of each point) of each size; between points the loss is interpolated
-            linearly in the logarithms.
+        runs: (parameters, compute of each point, ascending, loss of each point) of each size; between points the loss is
+            interpolated linearly in the logarithms.
         points: computes, evenly spaced in the logarithm.
 
     Returns:

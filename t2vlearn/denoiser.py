@@ -10,7 +10,6 @@ Synthesis with Latent Diffusion Models", section 3.3).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +18,7 @@ from torch import Tensor, nn
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention
 from t2vlearn.diffusion import Denoise, DiffusionModel
-
-
-class Text(NamedTuple):
-    """An encoded caption batch: tokens (b, l, d), mask (b, l) with True for real tokens, pooled (b, d)."""
-
-    tokens: Tensor
-    mask: Tensor
-    pooled: Tensor
+from t2vlearn.text import Text
 
 
 def sinusoidal(x: Tensor, dim: int, max_period: float = 1000.0, scale: float = 1000.0) -> Tensor:
@@ -166,8 +158,8 @@ class TimeAttention(nn.Module):
 class SpaceTimeDenoiser(nn.Module):
     """(x_t, noise levels, clip times, text) -> prediction, for any number of frames.
 
-    h = Blocks(Conv(x)); p = Transformer(patches(h)); out = Conv(Blocks(Conv_1x1[h, unpatch(p)])), all told the condition
-    silu(MLP(code(tau)) + W_1 code(time) + W_2 pooled + known m), where m is learnt and `known` is 0 or 1.
+    h = Blocks(Conv(x)); p = Transformer(patches(h)); out = Conv(silu(GN(Blocks(Conv_1x1[h, unpatch(p)])))), all told the
+    condition silu(MLP(code(tau)) + W_1 code(time) + W_2 pooled + known m), where m is learnt and `known` is 0 or 1.
 
     Args:
         channels: c of the latents.

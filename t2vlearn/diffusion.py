@@ -73,7 +73,10 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def step(self, x_0: Tensor, x_t: Tensor, tau: Tensor, tau_next: Tensor, noise: Tensor | None) -> Tensor:
-        """From x_t at `tau` to `tau_next` < tau, given the network's clean sample. `noise` feeds stochastic members."""
+        """From x_t at `tau` to `tau_next` <= tau, given the network's clean sample. `noise` feeds stochastic members.
+
+        Where both levels are equal (frames that are given, or wait), x_t stays as it is.
+        """
 
     def add_noise(self, x_0: Tensor, noise: Tensor, tau: Tensor) -> Tensor:
         """x_t = a x_0 + b epsilon. Shapes (b, c, ...), tau (b,) or (b, f)."""
@@ -82,18 +85,16 @@ class DiffusionModel(ABC):
 
     def target(self, x_0: Tensor, noise: Tensor, tau: Tensor) -> Tensor:
         """What the network should have said: epsilon, x_0 or v."""
-        return (
-            {"epsilon": noise, "x_0": x_0}[self.prediction]
-            if self.prediction != "v"
-            else self.velocity(x_0, noise, tau)
-        )
+        if self.prediction == "v":
+            return self.velocity(x_0, noise, tau)
+        return noise if self.prediction == "epsilon" else x_0
 
     @abstractmethod
     def to_x_0(self, prediction: Tensor, x_t: Tensor, tau: Tensor) -> Tensor:
         """x_0, the clean sample that a prediction stands for; for "epsilon" undefined where a = 0."""
 
     def loss(self, prediction: Tensor, x_0: Tensor, noise: Tensor, tau: Tensor, known: Tensor | None = None) -> Tensor:
-        """L = mean of w(tau) |prediction - target|^2 over the frames that are not `known` (b, f).
+        """L = mean of w(tau) |prediction - target|^2 over the frames that are not `known` (b, f); NaN if all are.
 
         Ho et al. 2020, equation 14, for "epsilon"; Liu et al. 2023, equation 1, for rectified flow's "v".
         """
@@ -101,7 +102,7 @@ class DiffusionModel(ABC):
         if known is None:
             return error.mean()
         unknown = expand((~known).to(error.dtype), error)
-        return (error * unknown).sum() / (unknown.expand_as(error).sum())
+        return (error * unknown).sum() / unknown.expand_as(error).sum()
 
     def weight(self, tau: Tensor, x: Tensor) -> Tensor:
         """w(tau): one, unless a member says otherwise."""
@@ -316,7 +317,7 @@ class DDPM(DiffusionModel):
         return ((torch.randint(T, (n,), generator=generator) + 1) / T).to(device)
 
     def levels(self, num_inference_steps: int) -> list[float]:
-        """Even steps of t from T - 1 down ("trailing" spacing), then 0."""
+        """tau_i = round(T (1 - i / n)) / T: even steps of t + 1 ("trailing" spacing). More than T steps repeat levels."""
         T = len(self.beta)
         return [round(T * (1 - i / num_inference_steps)) / T for i in range(num_inference_steps + 1)]
 

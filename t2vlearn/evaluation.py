@@ -51,8 +51,13 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """|m_x - m_y|^2 + Tr(C_x + C_y - 2 (C_x C_y)^(1/2)) of features (n, d) (Heusel et al. 2017, equation 6).
 
-    Means and covariances (over n - 1) are those of at least two samples each.
+    Means and covariances are over n - 1.
+
+    Raises:
+        ValueError: for fewer than two samples of either.
     """
+    if min(len(x), len(y)) < 2:
+        raise ValueError("a covariance needs at least two samples")
     x, y = x.double(), y.double()
     values, vectors = torch.linalg.eigh(x.T.cov())
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T  # C_x^(1/2)
@@ -235,11 +240,10 @@ def evaluate(
             features["model"].append(judge.features(clips))
 
     accuracies = {name: Accuracy.of(readings, scenes, captions) for name, readings in read.items()}
-    shifted = [*captions[1:], captions[0]], [*scenes[1:], scenes[0]]
     joined = {name: torch.cat(parts) for name, parts in features.items()}
     return Report(
         split, samples, seed, **accuracies,
-        shuffled=Accuracy.of(read["model"], shifted[1], shifted[0]),
+        shuffled=Accuracy.of(read["model"], scenes[1:] + scenes[:1], captions[1:] + captions[:1]),
         chance=float(np.mean([math.prod(1 / len(ATTRIBUTES[k.removesuffix(SECOND)]) for k in c.named) for c in captions])),
         frechet=frechet_distance(joined["model"], joined["real"]),
         frechet_floor=frechet_distance(joined["other"], joined["real"]),

@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from t2vlearn.denoiser import Text
 from t2vlearn.errors import UserError
 from t2vlearn.judge import Judge, check_length
 from t2vlearn.pipeline import TextToVideoPipeline
-from t2vlearn.text import MAX_TOKENS, NULL, PAD, UNK
+from t2vlearn.text import MAX_TOKENS, NULL, PAD, UNK, Text
 from t2vlearn.world.captions import names
 from t2vlearn.world.scenes import ATTRIBUTES
 
@@ -282,7 +281,7 @@ def description(pipe: TextToVideoPipeline) -> dict:
         "latents": [c.latent_channels, c.size // c.down, c.size // c.down],
         "size": c.size,
         "num_frames": c.num_frames,
-        "keyframe_times": pipe.keyframe_times,
+        "keyframe_numbers": pipe.keyframe_numbers,
         "process": c.process,
         "prediction": c.prediction,
         "shift": c.shift,

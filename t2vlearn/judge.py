@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
 from t2vlearn.errors import UserError
-from t2vlearn.optim import EMA, Muon, split_parameters
+from t2vlearn.optim import EMA, Muon, schedule, split_parameters
 from t2vlearn.pipeline import to_tensor
 from t2vlearn.storage import load_folder, load_weights, save_folder
 from t2vlearn.world.render import render
@@ -29,10 +29,10 @@ READ = ("colour", "size", "action")  # what is read of each subject that is ther
 
 
 def check_length(num_frames: int) -> None:
-    """Whether the judge reads clips of so many frames.
+    """Refuse clips of another length than the judge reads.
 
     Raises:
-        UserError: if not.
+        UserError: for another number of frames.
     """
     if num_frames != NUM_FRAMES:
         raise UserError(
@@ -57,6 +57,11 @@ def match(reading: dict, asked: Mapping[str, str]) -> dict:
         return {other(key): swapped(value) if key == "confidence" else value for key, value in of.items()}
 
     return swapped(reading)
+
+
+def _first(reading: dict) -> dict:
+    """What a reading says of its first actor."""
+    return {k: _first(v) if k == "confidence" else v for k, v in reading.items() if not k.endswith(SECOND)}
 
 
 class Judge(nn.Module):
@@ -157,9 +162,7 @@ class Judge(nn.Module):
     def read_as_asked(self, frames: np.ndarray, asked: Sequence[Mapping[str, str]]) -> list[dict]:
         """`read`, of as many actors as each clip's prompt names, in its order (`parse_prompt`, `match`)."""
         return [
-            match(seen, wanted)
-            if "subject" + SECOND in wanted
-            else {k: seen[k] for k in seen if not k.endswith(SECOND)}
+            match(seen, wanted) if "subject" + SECOND in wanted else _first(seen)
             for seen, wanted in zip(self.read(frames, actors=2), asked, strict=True)
         ]
 
@@ -249,9 +252,8 @@ def train_judge(
     optimisers = [Muon(matrices, lr=2e-3), torch.optim.AdamW(others, lr=2e-3, weight_decay=0.01)]
     base = [group["lr"] for o in optimisers for group in o.param_groups]
     for step in range(steps):
-        factor = min(1.0, (step + 1) / 50, (1 - step / steps) / 0.5)
         for optimiser, lr in zip(optimisers, base, strict=True):
-            optimiser.param_groups[0]["lr"] = lr * factor
+            optimiser.param_groups[0]["lr"] = lr * schedule(step / steps, step, cool_down=0.5)
         rng = np.random.default_rng((seed, step))
         splits = rng.choice(SPLITS, size=batch, p=shares)
         scenes = [sample_scene(step * batch + i, str(split), seed + 1000) for i, split in enumerate(splits)]

@@ -28,7 +28,7 @@ def generate_long(
     guidance_scale: float | None = None,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Videos of any length, in pieces: the first of 16 frames, each further one of 15, in constant memory.
+    """Videos of any length, in pieces: the first of f frames, each further one of f - 1, in constant memory.
 
     A segment's first frame is the last of the segment before, z, started at noise level s: x = (1 - s) z + s epsilon. Its new
     look is used to draw what follows, and not shown: the old one has been.
@@ -46,8 +46,11 @@ def generate_long(
         uint8 (n, f, h, w, 3); joined along f they are the videos.
 
     Raises:
-        UserError: for no stories, a story without prompts, or a start level outside [0, 1]; and as the pipeline does.
+        UserError: for no stories, a story that is no list or has no prompts, or a start level outside [0, 1]; and as the
+            pipeline does.
     """
+    if isinstance(stories, str) or any(isinstance(story, str) for story in stories):
+        raise UserError("stories are lists of prompts, one list for each video: [[prompt, prompt]]")
     if not stories or not all(stories):
         raise UserError("a story needs at least one prompt for each video")
     if not 0 <= start_level <= 1:
@@ -59,7 +62,7 @@ def generate_long(
         raise UserError(f"the number of segments is {segments}: at least 1 is needed")
     for prompt in {prompt for story in stories for prompt in story}:
         pipe.check_prompt(prompt)
-    n, frames, keys = len(stories), pipe.config.num_frames, pipe.keyframe_times
+    n, frames, keys = len(stories), pipe.config.num_frames, pipe.keyframe_numbers
     decode, last = pipe.visual_encoder.codec.decode, None
     for number in range(segments):
         text, null = pipe.encode_prompt([story[number % len(story)] for story in stories])

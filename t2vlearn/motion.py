@@ -91,8 +91,10 @@ def move_on(frames: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
         uint8 (len(numbers), h, w, 3).
 
     Raises:
-        ValueError: if nothing stands out from the ground in some frame.
+        ValueError: for one frame, or if nothing stands out from the ground in some frame.
     """
+    if len(frames) < 2:
+        raise ValueError("one frame shows no motion: give at least two")
     centres, _ = track(frames)
     if not np.isfinite(centres).all():
         raise ValueError("in some frame nothing stands out from the ground: give frames with one actor on plain ground")

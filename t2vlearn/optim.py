@@ -17,18 +17,32 @@ from torch import Tensor
 
 # Quintic iteration x <- a x + b x^3 + c x^5 on the singular values, which drives them towards one.
 A, B, C = 3.4445, -4.7750, 2.0315
+ROUNDS = 5
 
 
-def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
+def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
+    """Factor of the learning rate: min(1, (step + 1) / warm_up, (1 - fraction) / cool_down), a trapezoid.
+
+    Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
+
+    Args:
+        fraction: how much of the training is done, in [0, 1].
+        step: number of the step, from 0 up.
+        warm_up: steps at the beginning.
+        cool_down: part of the training at its end.
+    """
+    return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
+
+
+def orthogonalise(g: Tensor) -> Tensor:
     """U V^T, nearly, for G = U diag(sigma) V^T: X <- P X with P = a + b S + c S^2, S = X X^T, from X = G / |G|.
 
-    Newton and Schulz's iteration, five rounds of it (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 2). Each
+    Newton and Schulz's iteration, `ROUNDS` of it (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 2). Each
     P is a polynomial of the first S, so all of them commute: the rounds need S alone, which has as many rows as the smaller
     side of G, and X gets the product of all P in the end, in little more than half of the time (benchmarks/LOG.md).
 
     Args:
         g: matrices (..., n, m).
-        steps: rounds.
     """
     shape = g.shape
     x = g.reshape(-1, *shape[-2:])
@@ -37,11 +51,11 @@ def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
     x = x.mT if tall else x
     s = x @ x.mT
     product = identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device).expand_as(s)
-    for round_ in range(steps):
+    for round_ in range(ROUNDS):
         # P = a + b S + c S^2;  X <- P X
         p = torch.baddbmm(s, s, s, beta=B, alpha=C).add_(identity, alpha=A)
         product = p @ product if round_ else p
-        if round_ + 1 < steps:  # and so S <- P S P
+        if round_ + 1 < ROUNDS:  # and so S <- P S P
             s = p @ s @ p
     x = product @ x
     return (x.mT if tall else x).reshape(shape)

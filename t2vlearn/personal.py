@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2vlearn.adapters import add_character, characters, networks, rows_of, use_characters, weights_of
-from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.adapters import add_character, characters, check_word, networks, rows_of, use_characters, weights_of
+from t2vlearn.denoiser import training_loss
 from t2vlearn.errors import UserError
-from t2vlearn.optim import Muon
+from t2vlearn.optim import Muon, schedule
 from t2vlearn.pipeline import TextToVideoPipeline, to_tensor
 from t2vlearn.text import check_words
 from t2vlearn.world import render, sample_scenes
@@ -48,7 +48,7 @@ def learn_character(
         clips: uint8 (n, f, h, w, 3), or (n, 3, f, h, w) in [-1, 1].
         captions: n sentences with the word in them.
         steps: for the codec's decoder, for the key frames and for the video generator.
-        batch: frames, clips and clips a step; of single frames four times as many as of the key frames' clips.
+        batch: frames, clips and clips a step; of single frames as many times more as there are key frames.
         lr: Muon's learning rate, falling to zero in the second half.
         seed: of everything random.
         like: known words of which the new one is a kind: its row begins as their mean (default: the mean of all words).
@@ -69,6 +69,7 @@ def learn_character(
             f"as many captions as clips of {c.num_frames} frames of {c.size} x {c.size} are needed, "
             f"not {len(captions)} and {tuple(x.shape)}"
         )
+    check_word(pipe, word)
     if not all(word in pipe.text_encoder.pieces(caption) for caption in captions):
         raise UserError(f"every caption needs the word {word!r} in it")
     for caption in captions:  # before there is a character
@@ -80,7 +81,7 @@ def learn_character(
     lesson = _Lesson(pipe, x, list(captions), seed)
     row = rows_of(pipe)[word]
     losses: dict[str, list[float]] = {}
-    for (name, network), n_steps, n in zip(networks(pipe).items(), steps, batch):
+    for (name, network), n_steps, n in zip(networks(pipe).items(), steps, batch, strict=True):
         trained = list(weights_of(network, word).values())
         optimisers: list[torch.optim.Optimizer] = [Muon(trained, lr=lr, weight_decay=0.0)]
         if name == "keyframes":
@@ -91,8 +92,9 @@ def learn_character(
             parameter.requires_grad_(True)
         losses[name] = []
         for step in range(n_steps):
-            for optimiser, rate in zip(optimisers, rates):
-                optimiser.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 20, 2 * (1 - step / n_steps))
+            for optimiser, rate in zip(optimisers, rates, strict=True):
+                factor = schedule(step / n_steps, step, warm_up=20, cool_down=0.5)
+                optimiser.param_groups[0]["lr"] = rate * factor
             loss = lesson.decoder_loss(n) if name == "decoder" else lesson.denoiser_loss(name, n, step / n_steps)
             loss.backward()
             for optimiser in optimisers:
@@ -136,7 +138,7 @@ class _Lesson:
     def denoiser_loss(self, name: str, n: int, fraction: float) -> Tensor:
         """The denoising loss on n clips, or on four times as many frames; `fraction` of the steps is done."""
         pipe, rng, frames = self.pipe, self.rng, self.pipe.config.num_frames
-        numbers = pipe.keyframe_times if name == "keyframes" else list(range(frames))
+        numbers = pipe.keyframe_numbers if name == "keyframes" else list(range(frames))
         if name == "keyframes" and fraction < IMAGES:
             n, numbers = n * len(numbers), [int(rng.integers(frames))]
         new, old = self.picks(n)
@@ -148,7 +150,7 @@ class _Lesson:
         if name == "keyframes":
             tau = torch.sigmoid(TAU_MEAN + torch.randn(n, 1))
         else:
-            known[:, pipe.keyframe_times] = frames > len(pipe.keyframe_times)  # else there would be nothing to draw
+            known[:, pipe.keyframe_numbers] = frames > len(pipe.keyframe_numbers)  # else there would be nothing to draw
         times = (torch.tensor(numbers) / (frames - 1)).expand(n, -1)
-        text, noise = Text(*pipe.text_encoder.encode(texts)), torch.randn(latents.shape)
+        text, noise = pipe.text_encoder.encode(texts), torch.randn(latents.shape)
         return training_loss(networks(pipe)[name], pipe.diffusion, latents, times, text, known, tau, noise)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
 from t2vlearn.config import PipelineConfig
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.denoiser import SpaceTimeDenoiser
 from t2vlearn.errors import UserError
 from t2vlearn.storage import CONFIG_FILE, WEIGHTS_FILE, load_folder, load_weights, save_folder
-from t2vlearn.text import TextEncoder, check_words
+from t2vlearn.text import Text, TextEncoder, check_words
 from t2vlearn.video import VideoGenerator, steps_between
 from t2vlearn.visual import VisualEncoder
 
@@ -79,7 +79,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             return SpaceTimeDenoiser(c.latent_channels, grid, c.dim, c.depth, c.num_heads, width=c.width, convs=c.convs)
 
         times = [round(i * (c.num_frames - 1) / (c.num_keyframes - 1)) for i in range(c.num_keyframes)]
-        self.keyframe_times = times  # frame numbers
+        self.keyframe_numbers = times
         codec = FrameCodec(c.latent_channels, c.down, c.codec_width)
         self.visual_encoder = VisualEncoder(codec, denoiser(), [t / (c.num_frames - 1) for t in times])
         self.video_generator = VideoGenerator(denoiser(), c.num_frames)
@@ -116,10 +116,10 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
                 It acts on the key frames, or on a continued clip; filling in between key frames uses 1.
             negative_prompt: what guidance moves away from; default: the empty caption.
             seed: of the first clip (the next ones count on), or one seed a clip.
-            image: first frame, uint8 (h, w, 3).
-            keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_times`: image}.
-            continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames are this clip's first (all but one of a
-                clip shorter than five).
+            image: first frame, uint8 (h, w, 3), as an array or a picture of Pillow's.
+            keyframes: all key frames, uint8 (k, h, w, 3), or some: {frame number in `keyframe_numbers`: image}.
+            continue_from: an earlier clip, uint8 (f, h, w, 3): its last four frames, or all of a shorter one, are this
+                clip's first; at least one frame is left to draw.
             callback: called as (stage, step, number of steps, latents) with stage "key frames" or "video" and the present
                 estimate of the clean latents.
 
@@ -139,7 +139,13 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             self.check_prompt(negative_prompt)
         text, null = self.encode_prompt(prompts, negative_prompt)
         n, c = len(prompts), self.config
-        seeds = [seed + i for i in range(n)] if isinstance(seed, int | np.integer) else list(seed)
+        seeds = (
+            [seed + i for i in range(n)]
+            if isinstance(seed, int | np.integer)
+            else list(seed)
+            if isinstance(seed, Sequence | np.ndarray)
+            else [seed]
+        )
         if len(seeds) != n:
             raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
 
@@ -161,13 +167,13 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             latents[:, :, number] = self._encode_image(frame)
             known[:, number] = True
         if continue_from is None:
-            key_known = known[:, self.keyframe_times]
-            key_noise = torch.where(key_known[:, None, :, None, None], latents[:, :, self.keyframe_times], key_noise)
-            latents[:, :, self.keyframe_times] = self.visual_encoder.generate(
+            key_known = known[:, self.keyframe_numbers]
+            key_noise = torch.where(key_known[:, None, :, None, None], latents[:, :, self.keyframe_numbers], key_noise)
+            latents[:, :, self.keyframe_numbers] = self.visual_encoder.generate(
                 self.diffusion, text, null, key_noise, num_inference_steps, guidance_scale, key_known,
                 on_step=report("key frames", num_inference_steps),
             )  # fmt: skip
-            known[:, self.keyframe_times] = True
+            known[:, self.keyframe_numbers] = True
             num_inference_steps = steps_between(num_inference_steps)
             guidance_scale = 1.0  # key frames say all that the text says; guidance adds nothing in between
         # 2. The clip around the known frames.
@@ -178,7 +184,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         frames = to_uint8(self.visual_encoder.codec.decode(latents))
         for number, frame in given.items():
             frames[:, number] = frame
-        return Output(frames, frames[:, self.keyframe_times], prompts)
+        return Output(frames, frames[:, self.keyframe_numbers], prompts)
 
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """Words of the prompt that the model does not know, each with known words that are spelt like it."""
@@ -198,9 +204,9 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         A clip's noise depends on its own seed alone.
 
         Raises:
-            UserError: for a seed below 0 or from 2^63 up.
+            UserError: for a seed that is no whole number, below 0, or from 2^63 up.
         """
-        if not all(0 <= s < 2**63 for s in seeds):
+        if not all(isinstance(s, int | np.integer) and 0 <= s < 2**63 for s in seeds):
             raise UserError(f"seeds are whole numbers from 0 up to 2^63 - 1, not {list(seeds)}")
         generators, c = [torch.Generator().manual_seed(int(s)) for s in seeds], self.config
         grid = c.size // c.down
@@ -236,7 +242,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             warnings.warn(f"unknown words say nothing to the model: {'; '.join(hints)}", stacklevel=3)
 
     def _encode_image(self, frame: np.ndarray) -> Tensor:
-        size = self.config.size
+        size, frame = self.config.size, np.asarray(frame)
         if frame.shape != (size, size, 3) or frame.dtype != np.uint8:
             raise UserError(f"an image of {size} x {size} x 3 in uint8 is needed, not {frame.shape} in {frame.dtype}")
         return self.visual_encoder.codec.encode(to_tensor(frame[None, None])[:, :, 0].to(self.device))
@@ -244,14 +250,14 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
     def _given_keyframes(self, image, keyframes) -> dict[int, np.ndarray]:
         given = {} if image is None else {0: image}
         if keyframes is not None and not isinstance(keyframes, dict):
-            if len(keyframes) != len(self.keyframe_times):
-                raise UserError(f"{len(self.keyframe_times)} key frames are needed, not {len(keyframes)}")
-            keyframes = dict(zip(self.keyframe_times, keyframes, strict=True))
+            if len(keyframes) != len(self.keyframe_numbers):
+                raise UserError(f"{len(self.keyframe_numbers)} key frames are needed, not {len(keyframes)}")
+            keyframes = dict(zip(self.keyframe_numbers, keyframes, strict=True))
         if given.keys() & (keyframes or {}).keys():
             raise UserError("the first key frame is given twice, by image and by keyframes: leave one out")
         given |= keyframes or {}
-        if not set(given) <= set(self.keyframe_times):
-            raise UserError(f"key frames stand at frames {self.keyframe_times}, not at {sorted(given)}")
+        if not set(given) <= set(self.keyframe_numbers):
+            raise UserError(f"key frames stand at frames {self.keyframe_numbers}, not at {sorted(given)}")
         return given
 
     # ------------------------------------------------------------------ files
@@ -316,9 +322,9 @@ def check_numbers(steps: int, guidance: float) -> None:
     """Refuse what no sampler can do.
 
     Raises:
-        UserError: for fewer than one step, or a guidance scale below 0 or not finite.
+        UserError: for a number of steps that is not whole or below one, or a guidance scale below 0 or not finite.
     """
-    if steps < 1:
-        raise UserError(f"the number of steps is {steps}: at least 1 is needed, 20 is usual")
+    if not isinstance(steps, int | np.integer) or steps < 1:
+        raise UserError(f"the number of steps is {steps}: a whole number from 1 up is needed, 20 is usual")
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UserError(f"the guidance scale is {guidance}: use a number from 0 up; 1 is none, 2 to 3 are usual")

@@ -24,7 +24,7 @@ from t2vlearn.world.scenes import ATTRIBUTES, Scene
 NOT_ASKED = -100  # what cross_entropy leaves out
 NEAR = 1.0  # half heights from an actor's middle: there a patch is asked about it,
 FAR = 1.2  # unless the other one's middle is nearer than this
-LEAST = 0.13  # of the frame's height: of a smaller actor the patches around it are asked as well
+LEAST = 0.13  # half height, as a share of the frame's: of a smaller actor the patches around it are asked as well
 CELLS, SIZES = 8, 6  # how exactly "where" and "how large" are asked
 WHAT = {name: len(values) for name, values in ATTRIBUTES.items()}  # answers to `what_is_where` and `what_is_said`
 LOOK = {name: WHAT[name] for name in ("subject", "colour")}  # what a single frame shows of an actor at a glance
@@ -92,14 +92,14 @@ def what_is_said(scenes: Sequence[Scene], captions: Sequence[str]) -> dict[str, 
 
 
 class Questions(nn.Module):
-    """One linear layer an answer, the same for every cell, patch, frame or caption.
+    """One linear layer a question, the same for every cell, patch, frame or caption.
 
     They always start from the same numbers, as a run that goes on from the end of a stage must. (Starting at zero, they are
     learnt from so much later that the subjects of a ten-minute run suffer: benchmarks/LOG.md.)
 
     Args:
         dim: width of what is asked.
-        answers: name -> number of possible answers.
+        answers: question -> number of possible answers.
     """
 
     def __init__(self, dim: int, answers: dict[str, int]):
@@ -109,7 +109,7 @@ class Questions(nn.Module):
             self.heads = nn.ModuleDict({name: nn.Linear(dim, n) for name, n in answers.items()})
 
     def forward(self, x: Tensor, right: dict[str, Tensor]) -> Tensor:
-        """x (..., n, d), right answers (..., n) -> cross-entropy (...), the mean over what is asked, summed over answers."""
+        """x (..., n, d), right answers (..., n) -> cross-entropy (...), the mean over what is asked, summed over questions."""
         total = x.new_zeros(x.shape[:-2])
         for name, head in self.heads.items():
             lost = F.cross_entropy(
@@ -124,7 +124,7 @@ class PatchQuestions(nn.ModuleList):
 
     Args:
         dim: width of the blocks' tokens.
-        answers: name -> number of possible answers.
+        answers: question -> number of possible answers.
         blocks: how many.
     """
 

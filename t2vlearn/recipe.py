@@ -23,11 +23,12 @@ class TrainConfig:
         max_grad_norm: gradients are scaled down to this length.
         caption_dropout: share of captions replaced by the empty one, for classifier-free guidance.
         chinese_share, two_actor_share: shares of the toy world's training clips.
-        words: the first part of the key frames' stage, in which a step has as many captions as in the next part and no
-            picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
-        images: the first part of the key frames' stage, in which a step sees one key frame of each of four times as many
-            clips: looks are learnt sooner from many subjects than from four views of a few. Not in the presets, whose questions
-            teach looks; training on one's own videos, of which nothing is asked, has the default at least (benchmarks/LOG.md).
+        words: the first part of the key frames' stage, in which a step has as many times more captions as there are key
+            frames and no picture, and the words answer the questions alone (benchmarks/LOG.md); none where nothing is asked.
+        images: the first part of the key frames' stage, in which a step sees one key frame of each of as many times more
+            clips as there are key frames: looks are learnt sooner from many subjects than from four views of a few. Not in the
+            presets, whose questions teach looks; training on one's own videos, of which nothing is asked, has the
+            default at least (benchmarks/LOG.md).
         turns: the part of the key frames' stage, from one moment to another, in which everything circles, if there is time for
             enough steps: which way round is not learnt otherwise (`circles`). None where both are the same.
         thinned: the first part of the video stage, in which a step sees the key frames and half of the clip's frames in all: in
@@ -37,6 +38,9 @@ class TrainConfig:
         questions: weight of the questions that the toy world can answer (`questions`), beside each stage's loss but the last's;
             0 asks none. Several times as many captions are followed after the same time (benchmarks/LOG.md).
         sheet_every: a sample sheet is written after each such part of a stage, and more rarely in a short run by the clock.
+
+    Raises:
+        ValueError: for a `sheet_every` of 0 or below, or `turns` that do not follow `words` in order.
     """
 
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
@@ -56,6 +60,13 @@ class TrainConfig:
     mixed_levels: float = 0.5
     questions: float = 0.0
     sheet_every: float = 0.2
+
+    def __post_init__(self):
+        if self.sheet_every <= 0:
+            raise ValueError(f"sheet_every is {self.sheet_every}: use a part of a stage, above 0")
+        first, last = self.turns
+        if first != last and not self.words <= first < last <= 1:
+            raise ValueError(f"turns are {self.turns}: they follow the words, {self.words}, and end at 1 at the latest")
 
 
 PRESETS = {

@@ -10,17 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from t2vlearn.optim import EMA, Muon, split_parameters
+from t2vlearn.optim import EMA, Muon, schedule, split_parameters
 from t2vlearn.recipe import STAGES, TrainConfig
 from t2vlearn.stages import Task
-
-
-def schedule(fraction: float, step: int, warm_up: int = 50, cool_down: float = 0.4) -> float:
-    """Factor of the learning rate: min(1, (step + 1) / warm_up, (1 - fraction) / cool_down), a trapezoid.
-
-    Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
-    """
-    return min(1.0, (step + 1) / warm_up, max(1 - fraction, 0.0) / cool_down)
 
 
 class StageRun:
@@ -47,7 +39,11 @@ class StageRun:
         self.skipped = self.skipped_in_a_row = 0
 
     def advance(self, fraction: float) -> float:
-        """One optimiser step; returns the loss. A gradient with an entry that is not a number changes nothing."""
+        """One optimiser step; returns the loss.
+
+        A gradient with an entry that is not a number changes no weights and no statistics: the step counts as skipped, and
+        its loss is NaN.
+        """
         for optimiser, lr in zip(self.optimisers, self.base_lr, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = lr * schedule(fraction, self.step) * self.task.pace(fraction)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from t2vlearn.circles import ENOUGH, Circles, Lesson, lesson_at
 from t2vlearn.codec import NOISE_LEVEL
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text, training_loss
+from t2vlearn.denoiser import SpaceTimeDenoiser, training_loss
 from t2vlearn.diffusion import noisier
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import TextToVideoPipeline
@@ -34,6 +34,7 @@ from t2vlearn.questions import (
 )
 from t2vlearn.recipe import STAGES, TrainConfig
 from t2vlearn.sources import Source, World
+from t2vlearn.text import Text
 
 
 def generator_at(seed: int, stage: str, step: int) -> np.random.Generator:
@@ -169,7 +170,7 @@ class _DenoiserTask(Task):
         self.codec = [pipe.visual_encoder.codec]  # in a list: frozen, not a part of what is trained
         self.tokenize = pipe.text_encoder.tokenize
         self.diffusion = pipe.diffusion
-        self.keyframes = pipe.keyframe_times
+        self.keyframes = pipe.keyframe_numbers
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:
         """Frames of the clip that a step works on."""
@@ -266,7 +267,7 @@ class KeyframeTask(_DenoiserTask):
             time = (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
             enough = words or round(time) >= ENOUGH
             self.lesson = lesson_at(fraction, self.config.words, (start, end)) if enough else Lesson()
-            self.circles.share, self.circles.arc = self.lesson.circling, self.lesson.arc
+            self.circles.circling, self.circles.arc = self.lesson.circling, self.lesson.arc
         return super().batch(step, device, fraction)
 
     def frame_numbers(self, rng: np.random.Generator, fraction: float) -> list[int]:

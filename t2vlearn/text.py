@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -27,10 +27,10 @@ MAX_WORDS = 50_000  # of a vocabulary that is taken from captions
 
 
 def check_words(pieces: Sequence[str]) -> None:
-    """Whether a prompt of these words is short enough.
+    """Refuse a prompt that is too long.
 
     Raises:
-        UserError: for more than 48.
+        UserError: for more than `MAX_TOKENS` words.
     """
     if len(pieces) > MAX_TOKENS:
         raise UserError(f"the prompt has {len(pieces)} words; at most {MAX_TOKENS} fit: shorten it")
@@ -59,6 +59,14 @@ def words_of(captions: Iterable[str]) -> list[str]:
     tokenizer = build_tokenizer(())
     counts = Counter(piece for caption in captions for piece in split(tokenizer, caption))
     return sorted(sorted(counts, key=lambda word: (-counts[word], word))[:MAX_WORDS])
+
+
+class Text(NamedTuple):
+    """An encoded caption batch: tokens (b, l, d), mask (b, l) with True for real tokens, pooled (b, d)."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -108,8 +116,10 @@ class TextEncoder(nn.Module):
         """Token ids (b, l) and mask (b, l), True for real tokens. Empty captions become [NULL].
 
         Raises:
-            UserError: for a caption of more than 48 words.
+            UserError: for no captions, or one of more than `MAX_TOKENS` words.
         """
+        if isinstance(captions, str) or not captions:
+            raise UserError("captions are a list of texts, at least one")
         rows = []
         for caption in captions:
             pieces = self.pieces(caption)
@@ -152,12 +162,12 @@ class TextEncoder(nn.Module):
         weight = mask.unsqueeze(-1).to(x.dtype)
         return x, (x * weight).sum(1) / weight.sum(1)
 
-    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, captions: Sequence[str]) -> Text:
         """Captions -> tokens (b, l, d), mask (b, l), pooled (b, d).
 
         Raises:
-            UserError: for a caption of more than 48 words.
+            UserError: for no captions, or one of more than `MAX_TOKENS` words.
         """
         ids, mask = self.tokenize(captions)
         tokens, pooled = self(ids, mask)
-        return tokens, mask, pooled
+        return Text(tokens, mask, pooled)

@@ -300,7 +300,7 @@ class _Run:
         if not self.first:
             return
         pipe = self.pipe
-        captions, clips = self.source.examples(pipe.keyframe_times, pipe.device)
+        captions, clips = self.source.examples(pipe.keyframe_numbers, pipe.device)
         with stage.averaged_weights():
             if name == "codec":
                 codec = pipe.visual_encoder.codec

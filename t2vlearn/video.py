@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text, guided
+from t2vlearn.denoiser import SpaceTimeDenoiser, guided
 from t2vlearn.diffusion import DiffusionModel
+from t2vlearn.text import Text
 
 
 def steps_between(num_inference_steps: int) -> int:

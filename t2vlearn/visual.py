@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from t2vlearn.codec import FrameCodec
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text, guided
+from t2vlearn.denoiser import SpaceTimeDenoiser, guided
 from t2vlearn.diffusion import DiffusionModel
+from t2vlearn.text import Text
 
 
 class VisualEncoder(nn.Module):

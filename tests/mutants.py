@@ -39,7 +39,7 @@ MUTANTS = {
         ),
         ("table[(tau * len(self.beta)).round().long()]", "table[(tau * len(self.beta) - 1).round().long().clamp(0)]"),
         ("expand(tau.clamp(min=self.tau_min), x) ** -2", "expand(tau.clamp(min=self.tau_min), x) ** -1"),
-        ("(error * unknown).sum() / (unknown.expand_as(error).sum())", "(error * unknown).mean()"),
+        ("(error * unknown).sum() / unknown.expand_as(error).sum()", "(error * unknown).mean()"),
         ("s * tau / (1 + (s - 1) * tau)", "s * tau / (1 + s * tau)"),
         ("* self.beta[t] * x_0 +", "* self.alpha[t] * x_0 +"),
         ("((1 - previous) / rest * self.beta[t])", "self.beta[t].clone()"),
@@ -83,6 +83,7 @@ MUTANTS = {
         ("        self.updates += 1\n", ""),
         ('alpha=group["momentum"]).flatten(1)', "alpha=0).flatten(1)"),
         ("0.2 * max(n, m) ** 0.5", "0.2 * min(n, m) ** 0.5"),
+        ("max(1 - fraction, 0.0)", "max(fraction, 0.0)"),
     ],
     "stage_run": [
         ("            self.ema.update(self.task)\n        else:", "            pass\n        else:"),
@@ -92,7 +93,6 @@ MUTANTS = {
         ),
         ("            if fine:\n                optimiser.step()", "            optimiser.step()"),
         ("buffer.copy_(before)", "pass"),
-        ("max(1 - fraction, 0.0)", "max(fraction, 0.0)"),
         ("lr * schedule(fraction, self.step) * self.task.pace(fraction)", "lr"),
     ],
     "training": [

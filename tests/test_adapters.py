@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from t2vlearn.errors import UserError
 from t2vlearn.pipeline import TextToVideoPipeline
@@ -142,6 +143,9 @@ def test_mistakes_say_what_to_do(pipe, tmp_path):
     (tmp_path / "x.safetensors").write_text("nothing")
     with pytest.raises(UserError, match="no character"):
         load_character(pipe, tmp_path / "x.safetensors")
+    save_file({}, tmp_path / "y.safetensors", metadata={"format": "t2vlearn character 99", "word": "robot"})
+    with pytest.raises(UserError, match="of this version"):
+        load_character(pipe, tmp_path / "y.safetensors")
     add_character(pipe, "robot")
     save_character(pipe, "robot", tmp_path / "robot.safetensors")
     with pytest.raises(UserError, match="knows the word"):

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.denoiser import SpaceTimeDenoiser
 from t2vlearn.diffusion import DiffusionModel, RectifiedFlow
 from t2vlearn.pipeline import TextToVideoPipeline
-from t2vlearn.text import TextEncoder
+from t2vlearn.text import Text, TextEncoder
 
 
 def test_a_whole_transformer_needs_a_target_too():

@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from t2vlearn.attention import FeedForward, MultiHeadAttention, TransformerBlock, attention, rotate
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text
+from t2vlearn.denoiser import SpaceTimeDenoiser
 from t2vlearn.text import TextEncoder
 
 CLOSE = {"atol": 1e-12, "rtol": 1e-12}
@@ -159,7 +159,7 @@ def test_layer_text_encoder_and_denoiser_attend_by_torchs_fused_kernel_alone():
     """As many calls as attention layers, and no softmax beside them."""
     layer, encoder = MultiHeadAttention(24, 4), TextEncoder(dim=24, depth=2, num_heads=2)
     denoiser = SpaceTimeDenoiser(4, 8, dim=24, depth=3, num_heads=2, width=16, convs=2)
-    x, level, text = torch.randn(1, 4, 3, 8, 8), torch.rand(1, 3), Text(*encoder.encode(["a red star"]))
+    x, level, text = torch.randn(1, 4, 3, 8, 8), torch.rand(1, 3), encoder.encode(["a red star"])
     runs = [
         (layer, 1, lambda: layer(torch.randn(2, 7, 24))),
         (encoder, 2, lambda: encoder.encode(["a red star"])),

@@ -9,7 +9,7 @@ import torch
 
 from t2vlearn.circles import ENOUGH, WAYS, Circles, Lesson, lesson_at
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
-from t2vlearn.recipe import PRESETS
+from t2vlearn.recipe import PRESETS, TrainConfig
 from t2vlearn.sources import World
 from t2vlearn.stages import KeyframeTask
 from t2vlearn.world import find_paths, render
@@ -30,7 +30,7 @@ def task(**changes):
 @pytest.mark.parametrize("two", [0.0, 1.0])
 @pytest.mark.parametrize("arc", [0.05, 0.5, 1.0])
 def test_a_circle_starts_within_the_arc_and_is_otherwise_the_same(arc, two):
-    source = Circles(replace(TEACHING, two_actor_share=two), 3, share=0.5)
+    source = Circles(replace(TEACHING, two_actor_share=two), 3, circling=0.5)
     clips = source.draw(2, 12, 12, np.random.default_rng(0))
     numbers = [0, 5, 10, 15]
     whole = find_paths([scene for _, scene in clips], 16, 3, range(16), clips[0][0])
@@ -97,10 +97,10 @@ def test_in_the_lesson_all_clips_circle_from_a_given_start_among_more_noise():
 
 def test_a_lesson_for_which_there_is_no_time_is_left_out():
     hurried, plain = task(), task(turns=(0.0, 0.0))
-    hurried.circles.share = 1.0  # whatever was before
+    hurried.circles.circling = 1.0  # whatever was before
     few = int(ENOUGH / 0.25 * 0.4) - 1
     batch = hurried.batch(few, CPU, 0.4)
-    assert hurried.lesson == Lesson() and hurried.circles.share == 0 and hurried.circles.arc == 1
+    assert hurried.lesson == Lesson() and hurried.circles.circling == 0 and hurried.circles.arc == 1
     own = [scene for _, scene in hurried.source.draw(few, 6, 24, np.random.default_rng(1))]
     assert not all(scene.actors[0].action in WAYS for scene in own)
     assert hurried.batch(few + 2, CPU, 0.4)[0].shape == batch[0].shape and hurried.lesson.circling == 1
@@ -113,3 +113,11 @@ def test_a_lesson_for_which_there_is_no_time_is_left_out():
     silent = task(questions=0.0)
     silent.batch(4 * ENOUGH, CPU, 0.4)
     assert silent.world is None and silent.lesson.circling == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"turns": (0.05, 0.3), "words": 0.1}, {"turns": (0.6, 0.3)}, {"sheet_every": 0.0}], ids=str
+)
+def test_a_recipe_in_no_order_is_refused(changes):
+    with pytest.raises(ValueError, match="turns are|sheet_every is"):
+        TrainConfig(**changes)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from t2vlearn.codec import FrameCodec, ResidualConv, psnr, translate
+from t2vlearn.codec import NOISE_LEVEL, FrameCodec, ResidualConv, psnr, translate
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.world import render, sample_scenes
 
@@ -106,7 +106,7 @@ def test_the_loss_weighs_each_pixel_by_the_contrast_around_it():
     noise = torch.randn(2, 4, 8, 8)
     latents = codec.encode(x)
     blend = 0.25 * latents[1] + 0.75 * torch.cat([latents[1, :, :, :1], latents[1, :, :, :-1]], dim=2)
-    restored = codec.decode(torch.stack([latents[0], blend]) + 0.5 * noise).detach().numpy()
+    restored = codec.decode(torch.stack([latents[0], blend]) + NOISE_LEVEL * noise).detach().numpy()
     x_moved = torch.stack([x[0], torch.cat([x[1, :, :, :1].expand(3, 32, 3), x[1, :, :, :-3]], dim=2)])
     padded = F.pad(x_moved, (1, 1, 1, 1), mode="replicate").numpy()
     total = 0.0
@@ -116,7 +116,7 @@ def test_the_loss_weighs_each_pixel_by_the_contrast_around_it():
                 around = padded[b, :, i : i + 3, j : j + 3]
                 contrast = np.mean(around.max((1, 2)) - around.min((1, 2)))
                 total += (1 + 4 * contrast) * np.abs(restored[b, :, i, j] - x_moved[b, :, i, j].numpy()).sum()
-    loss = codec.loss(codec.encode(x), x, noise, torch.tensor([[0.0, 0.0], [3.0, 0.0]]), noise_level=0.5)
+    loss = codec.loss(codec.encode(x), x, noise, torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
     assert loss.item() == pytest.approx(total / x.numel(), rel=1e-5)
 
 

@@ -45,6 +45,8 @@ def test_the_least_number_of_weights_is_below_the_true_one_and_near_it(changes):
         ({"shift": float("inf")}, "shift is inf: use a finite number"),
         ({"words": "abc"}, "words is 'abc'"),
         ({"words": [1]}, "words are texts"),
+        ({"width": 28}, "width 28 is not a multiple"),
+        ({"width": 72, "num_heads": 16}, "width 72 is not a multiple"),
     ],
 )
 def test_fields_of_another_kind_or_out_of_range_are_refused(changes, says):

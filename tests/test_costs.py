@@ -111,6 +111,9 @@ def test_a_known_law_is_found_again(law):
 def test_three_numbers_need_four_points():
     with pytest.raises(ValueError, match="at least four"):
         fit_power_law([1, 2, 3], [3, 2, 1])
+    for compute, loss in (([0, 1, 2, 3], [4, 3, 2, 1]), ([1, 2, 3, 4], [3, 2, 1, 0])):
+        with pytest.raises(ValueError, match="above 0"):
+            fit_power_law(compute, loss)
 
 
 def test_the_frontier_grows_as_the_square_root_where_size_and_data_count_alike():

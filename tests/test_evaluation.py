@@ -120,6 +120,8 @@ def test_a_report_of_clips_that_no_caption_describes_whole_is_json(tiny_pipeline
 
 
 def test_bad_arguments(tiny_pipeline):
+    with pytest.raises(ValueError, match="two samples"):
+        frechet_distance(torch.zeros(1, 3), torch.zeros(4, 3))
     with pytest.raises(UserError, match="samples"):
         evaluate(tiny_pipeline, samples=1)
     with pytest.raises(UserError, match="unknown split"):

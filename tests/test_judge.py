@@ -10,6 +10,7 @@ import torch
 from t2vlearn.codec import FrameCodec, psnr
 from t2vlearn.errors import UserError
 from t2vlearn.judge import NUM_FRAMES, Judge, match, train_judge, worsen
+from t2vlearn.pipeline import to_uint8
 from t2vlearn.world import ATTRIBUTES, Actor, Scene, render, sample_scenes
 
 SECOND = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "second_judge.py"))["SecondJudge"]
@@ -48,6 +49,18 @@ def test_readings_have_the_keys_of_a_scene_and_a_probability_for_each(judge):
     assert all(0 < p <= 1 for p in confidence.values())
     assert all(value in ATTRIBUTES[key.removesuffix("_2")] for key, value in reading.items())
     assert reading["subject"] != reading["subject_2"]
+
+
+def test_one_actor_is_read_as_asked_as_it_is_read_alone(judge):
+    scenes = sample_scenes(4, seed=1)
+    clips = to_uint8(render(scenes, size=32, seed=1))
+    alone = judge.read(clips)
+    for one, other in zip(alone, judge.read_as_asked(clips, [{"subject": "puppy"}] * 4), strict=True):
+        assert one.keys() == other.keys() and one["confidence"].keys() == other["confidence"].keys()
+        assert {k: v for k, v in one.items() if k != "confidence"} == {
+            k: v for k, v in other.items() if k != "confidence"
+        }
+        assert one["confidence"] == pytest.approx(other["confidence"])
 
 
 def test_every_frame_counts(judge):

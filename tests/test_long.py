@@ -51,9 +51,9 @@ def test_a_given_last_frame_is_the_next_clips_first_image(pipe):
     known = torch.tensor([[True, False, False, False]])
     keys = pipe.visual_encoder.generate(pipe.diffusion, text, null, key_noise, 2, 3.0, known)
     assert torch.equal(keys[:, :, 0], last)
-    latents[:, :, pipe.keyframe_times] = keys
+    latents[:, :, pipe.keyframe_numbers] = keys
     known = torch.zeros(1, 16, dtype=torch.bool)
-    known[:, pipe.keyframe_times] = True
+    known[:, pipe.keyframe_numbers] = True
     expected = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, 2, 1.0)
     torch.testing.assert_close(following, expected[:, :, 1:])
 
@@ -81,6 +81,8 @@ def test_it_goes_on_for_as_long_as_one_looks(pipe):
     [
         ({"stories": []}, "at least one prompt"),
         ({"stories": [STORY, []]}, "at least one prompt"),
+        ({"stories": STORY}, "lists of prompts"),
+        ({"stories": STORY[0]}, "lists of prompts"),
         ({"start_level": 1.5}, "from 0"),
         ({"start_level": float("nan")}, "from 0"),
         ({"stories": [["xyzzy"]]}, "no word"),

@@ -77,6 +77,11 @@ def test_nothing_cannot_move_on():
         move_on(np.full((4, SIZE, SIZE, 3), 200, np.uint8), [0, 5])
 
 
+def test_one_frame_shows_no_motion():
+    with pytest.raises(ValueError, match="at least two"):
+        move_on(np.zeros((1, SIZE, SIZE, 3), np.uint8), [0, 5])
+
+
 def test_frames_need_not_be_square():
     frames, *_ = clip("moves down")
     wide = np.concatenate([frames, np.repeat(frames[:, :, -1:], SIZE, 2)], 2)

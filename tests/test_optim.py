@@ -9,8 +9,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from t2vlearn.codec import FrameCodec
 from t2vlearn.denoiser import SpaceTimeDenoiser
-from t2vlearn.optim import EMA, Muon, orthogonalise, split_parameters
+from t2vlearn.optim import EMA, Muon, orthogonalise, schedule, split_parameters
 from t2vlearn.text import TextEncoder
+
+# ------------------------------------------------------------------ the learning rate
+
+
+def test_the_learning_rate_is_a_trapezoid():
+    assert schedule(0, 0) == 1 / 50 and schedule(0.1, 24) == 0.5
+    assert all(schedule(f, 49) == 1 for f in (0, 0.3, 0.6))
+    assert schedule(0.8, 1000) == pytest.approx(0.5) and schedule(1, 1000) == 0
+    assert schedule(1.2, 1000) == 0  # a late step by the clock
+    assert schedule(0.9, 4) == pytest.approx(0.1)
+
 
 # ------------------------------------------------------------------ Muon
 

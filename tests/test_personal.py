@@ -54,6 +54,9 @@ def test_a_clip_of_nothing_but_key_frames_teaches_no_nonsense():
 def test_clips_and_captions_have_to_fit(pipe, clips):
     with pytest.raises(UserError, match="captions as clips"):
         learn_character(pipe, "robot", clips, CAPTIONS[:3])
+    for word in ("Robot", "two words"):
+        with pytest.raises(UserError, match="not one lower-case word"):
+            learn_character(pipe, word, clips, [f"a {word} jumps"] * len(clips))
     with pytest.raises(UserError, match="needs the word"):
         learn_character(pipe, "robot", clips, ["a star"] * len(clips))
     with pytest.raises(UserError, match="words; at most"):

@@ -36,7 +36,7 @@ def test_a_prompt_becomes_frames_and_key_frames(pipe):
     out = make(pipe)
     assert out.frames.shape == (1, 16, 32, 32, 3) and out.keyframes.shape == (1, 4, 32, 32, 3)
     assert out.frames.dtype == out.keyframes.dtype == np.uint8
-    assert pipe.keyframe_times == [0, 5, 10, 15]
+    assert pipe.keyframe_numbers == [0, 5, 10, 15]
     assert (out.keyframes == out.frames[:, [0, 5, 10, 15]]).all()
     assert out.prompts == [PROMPT]
 
@@ -156,7 +156,7 @@ def test_sizes_follow_from_the_config():
     pipe = TextToVideoPipeline(size=64, down=8, num_frames=7, num_keyframes=3, dim=16, depth=1, num_heads=2,
                                text_depth=1, codec_width=8, latent_channels=4)  # fmt: skip
     out = make(pipe)
-    assert pipe.keyframe_times == [0, 3, 6]
+    assert pipe.keyframe_numbers == [0, 3, 6]
     assert out.frames.shape == (1, 7, 64, 64, 3) and out.keyframes.shape == (1, 3, 64, 64, 3)
 
 
@@ -206,9 +206,9 @@ def test_its_parts_stay_on_their_device(process, prediction):
     denoise = guided(
         pipe.visual_encoder.denoiser, pipe.visual_encoder.keyframe_times.expand(2, -1), text, null, 3.0, known
     )
-    latents[:, :, pipe.keyframe_times] = pipe.diffusion.sample(denoise, keys, 2, known)
+    latents[:, :, pipe.keyframe_numbers] = pipe.diffusion.sample(denoise, keys, 2, known)
     known = known.new_zeros(2, 16)
-    known[:, pipe.keyframe_times] = True
+    known[:, pipe.keyframe_numbers] = True
     drawn = pipe.video_generator.generate(pipe.diffusion, text, null, latents, known, 2, 1.0)
     assert pipe.visual_encoder.codec.decode(drawn).device.type == "meta"
 
@@ -225,7 +225,8 @@ def test_its_parts_stay_on_their_device(process, prediction):
         ("pupy", {}, r"no word of the prompt is known: 'pupy' \(near: puppy"),
         (LONG, {}, "the prompt has 49 words; at most 48 fit: shorten it"),
         (PROMPT, {"negative_prompt": LONG}, "the prompt has 49 words"),
-        (PROMPT, {"steps": 0}, "the number of steps is 0: at least 1 is needed"),
+        (PROMPT, {"steps": 0}, "the number of steps is 0: a whole number from 1 up is needed"),
+        (PROMPT, {"steps": 2.5}, "the number of steps is 2.5"),
         (PROMPT, {"steps": -3}, "the number of steps is -3"),
         (PROMPT, {"guidance_scale": -0.5}, "the guidance scale is -0.5: use a number from 0 up"),
         (PROMPT, {"guidance_scale": float("nan")}, "the guidance scale is nan"),
@@ -234,6 +235,9 @@ def test_its_parts_stay_on_their_device(process, prediction):
         (PROMPT, {"seed": [1, 2]}, "1 prompts need 1 seeds, not 2"),
         (PROMPT, {"seed": -1}, "seeds are whole numbers from 0 up"),
         (PROMPT, {"seed": 2**63}, "seeds are whole numbers from 0 up"),
+        (PROMPT, {"seed": 1.5}, "seeds are whole numbers"),
+        (PROMPT, {"seed": [1.5]}, "seeds are whole numbers"),
+        (PROMPT, {"image": "puppy.png"}, "an image of 32 x 32 x 3"),
         (PROMPT, {"image": CLIP[0, :16]}, r"an image of 32 x 32 x 3 .*is needed, not \(16, 32, 3\)"),
         (PROMPT, {"image": CLIP[0, ..., 0]}, r"is needed, not \(32, 32\)"),
         (PROMPT, {"image": CLIP[0] / 255}, "uint8"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from t2vlearn.denoiser import SpaceTimeDenoiser, Text, sinusoidal, space_time_angles
+from t2vlearn.denoiser import SpaceTimeDenoiser, sinusoidal, space_time_angles
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.questions import (
     CELLS,
@@ -20,6 +20,7 @@ from t2vlearn.questions import (
 )
 from t2vlearn.recipe import PRESETS
 from t2vlearn.stages import TASKS
+from t2vlearn.text import Text
 from t2vlearn.world import ATTRIBUTES, draw_places, find_paths, parse_prompt, render, sample_scenes
 
 SMALL = PipelineConfig(dim=16, depth=2, num_heads=2, text_depth=1, codec_width=8, latent_channels=4)

@@ -86,6 +86,12 @@ def test_a_prompt_of_more_words_than_fit_is_refused(encoder):
             encoder.tokenize([text])
 
 
+@pytest.mark.parametrize("captions", ["a red star", []])
+def test_one_text_is_no_list_of_captions(encoder, captions):
+    with pytest.raises(UserError, match="a list of texts"):
+        encoder.encode(captions)
+
+
 words = st.sampled_from(
     ["puppy", "park", "red", "xyzzy", "狗", "公", "龙", "Ｐ", "🐶", "\x00", "\u0301", "\u202e", "[PAD]"]
 )

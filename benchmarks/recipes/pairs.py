@@ -39,14 +39,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from t2vlearn.circles import Circles, Lesson
-from t2vlearn.denoiser import Text, training_loss
+from t2vlearn.denoiser import training_loss
 from t2vlearn.first_weights import lineage
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.questions import NOT_ASKED, PatchQuestions, listening, what_is_where
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import KeyframeTask, VideoTask
-from t2vlearn.text import TextEncoder
+from t2vlearn.text import Text, TextEncoder
 from t2vlearn.world import ATTRIBUTES, Scene, sample_scene, sample_scenes
 from t2vlearn.world.render import HORIZONTAL
 from t2vlearn.world.scenes import SECOND, SUBJECTS

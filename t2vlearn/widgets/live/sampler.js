@@ -32,7 +32,7 @@ export function initialNoise(manifest, seed) {
   const [c, h, w] = manifest.latents;
   const normal = new Normal(seed);
   const frames = normal.draw(c * manifest.num_frames * h * w);
-  return { frames, keyframes: normal.draw(c * manifest.keyframe_times.length * h * w) };
+  return { frames, keyframes: normal.draw(c * manifest.keyframe_numbers.length * h * w) };
 }
 
 /**
@@ -94,7 +94,7 @@ export async function walk(denoise, x, known, path, prediction, onStep) {
  */
 export async function generate(run, manifest, wish, onStep) {
   const [c, h, w] = manifest.latents;
-  const [f, times] = [manifest.num_frames, manifest.keyframe_times];
+  const [f, times] = [manifest.num_frames, manifest.keyframe_numbers];
   const cells = h * w;
   const noise = initialNoise(manifest, wish.seed);
   const pair = await encode(run, [wish.prompt, wish.negative]);
