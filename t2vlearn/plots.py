@@ -10,6 +10,7 @@ from hashlib import blake2b
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from t2vlearn.media import encode_webp
@@ -99,6 +100,27 @@ def show_clips(
             ax.text(0.5, -0.04, str(number), transform=ax.transAxes, ha="center", va="top", fontsize=9, color=INK)
     plt.close(figure)  # a notebook shows what a cell returns; left open, it would show the figure twice
     return figure
+
+
+def show_counts(
+    ax: Axes, counts: np.ndarray, rows: Sequence[str], columns: Sequence[str], most: int | None = None
+) -> None:
+    """A table of whole numbers as coloured cells, with the number in each that is not 0.
+
+    Args:
+        ax: where it is drawn.
+        counts: (rows, columns).
+        rows, columns: their names.
+        most: the number of the lightest colour; default: the largest of the table.
+    """
+    most = int(counts.max()) if most is None else most
+    ax.imshow(counts, vmin=0, vmax=most)
+    for (y, x), count in np.ndenumerate(counts):
+        if count:
+            ax.text(x, y, str(count), ha="center", va="center", fontsize=9, color="w" if count < most / 2 else "k")
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.grid(False)
 
 
 def player(frames: np.ndarray, alt: str, fps: float = 8, width: int = 256) -> HTML:

@@ -52,6 +52,23 @@ def test_a_strip_shows_every_other_frame_with_its_number():
         assert not plt.get_fignums(), "an open figure would be shown twice in a notebook"
 
 
+def test_a_table_of_counts_has_each_number_in_its_cell_and_legible():
+    with matplotlib.rc_context():
+        plots.style()
+        figure, ax = plt.subplots()
+        counts = np.arange(12).reshape(3, 4)
+        plots.show_counts(ax, counts, ["a", "b", "c"], ["d", "e", "f", "g"])
+        assert {text.get_position(): text.get_text() for text in ax.texts} == {
+            (x, y): str(count) for (y, x), count in np.ndenumerate(counts) if count
+        }
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+        (image,) = ax.images
+        for text in ax.texts:
+            x, y = text.get_position()
+            assert contrast(text.get_color(), image.to_rgba(counts)[y, x, :3]) > 4.5
+        plt.close(figure)
+
+
 def test_strips_of_different_lengths_and_their_text_is_large_enough():
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("error")
