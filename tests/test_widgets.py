@@ -65,8 +65,10 @@ def test_a_widget_goes_to_a_notebook_and_brings_its_own_page():
         )  # the name of SVG, not an address
 
 
-def test_text_of_a_reader_cannot_end_the_script():
-    assert slider(question="</script><b>")._static().count("</script>") == 1
+@pytest.mark.parametrize("text", ["</script><b>", "<!--<script>"])
+def test_text_of_a_reader_can_neither_end_the_script_nor_begin_one(shown, text):
+    assert slider(question=text)._static().count("<script") == 1
+    assert shown(slider(question=text)).get_by_role("slider", name=text).is_visible()
 
 
 @pytest.mark.parametrize(
@@ -157,21 +159,22 @@ def test_a_page_may_forbid_everything_but_the_widgets_own_script_and_pictures(br
     page.close()
 
 
-def test_the_slider_follows_mouse_and_keys_and_plays(shown):
+def test_the_slider_follows_mouse_and_keys_and_shows_all_in_turn(shown):
     page = shown(slider(notes=["first", "second", "third"]))
-    picture, dial, output = page.locator("img"), page.get_by_role("slider", name="Which?"), page.locator("output")
+    picture, dial, output = page.locator("img"), page.get_by_role("slider", name="Which?"), page.locator("span").first
     assert picture.get_attribute("alt") == "black" and picture.bounding_box()["width"] == 256
     dial.press("ArrowRight")
     assert (picture.get_attribute("alt"), output.text_content()) == ("grey", "grey")
     assert page.get_by_text("second").is_visible() and dial.get_attribute("aria-valuetext") == "grey"
     dial.press("End")
     assert output.text_content() == "white"
-    page.get_by_role("button", name="Play").click()  # from the end it starts again
-    page.wait_for_function("document.querySelector('output').textContent === 'white'")
-    assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Show in turn").click()  # from the end it starts again
+    page.wait_for_function("document.querySelector('img').alt === 'black'")
+    page.wait_for_function("document.querySelector('img').alt === 'white'")
+    assert page.get_by_role("button", name="Show in turn").is_visible()
 
 
-def test_a_grid_has_a_slider_for_each_axis_and_plays_along_the_last(shown):
+def test_a_grid_has_a_slider_for_each_axis_and_runs_along_the_last(shown):
     axes = {"Guidance": ["1", "3"], "Steps": ["2", "5", "10"]}
     names = [f"guidance {g}, steps {s}" for g in axes["Guidance"] for s in axes["Steps"]]
     page = shown(ClipGrid(CLIPS * 2, axes, names, milliseconds=30))
@@ -183,9 +186,33 @@ def test_a_grid_has_a_slider_for_each_axis_and_plays_along_the_last(shown):
     assert (guidance.get_attribute("aria-valuetext"), steps.get_attribute("aria-valuetext")) == ("3", "10")
     steps.press("Home")
     assert picture.get_attribute("alt") == "guidance 3, steps 2"
-    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Show in turn").click()
     page.wait_for_function("document.querySelector('img').alt === 'guidance 3, steps 10'")
-    assert page.get_by_role("button", name="Play").get_attribute("aria-pressed") == "false"
+    assert page.get_by_role("button", name="Show in turn").is_visible()
+
+
+@pytest.mark.parametrize("make", [slider, viewer, tree, ScheduleExplorer, DrawingBoard, CostCalculator])
+def test_a_notebooks_shortcuts_do_not_take_the_keys_of_a_widget(shown, make):
+    page = shown(make())
+    keyed = page.locator(".t2v-widget").locator("a, button, input, select, summary, [tabindex]")
+    assert keyed.count() and keyed.evaluate_all("all => all.every((e) => 'lmSuppressShortcuts' in e.dataset)")
+
+
+def test_a_widget_without_a_script_says_what_it_lacks(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_content(f"<body>{slider()._static()}</body>")
+    assert "needs JavaScript" in page.locator(".t2v-widget").text_content()
+    context.close()
+
+
+def test_labels_say_which_language_they_are_in(shown):
+    page = shown(slider(labels=["a red car", "一辆红色的汽车", "white"]))
+    dial = page.get_by_role("slider", name="Which?")
+    dial.press("ArrowRight")
+    assert dial.get_attribute("lang") == page.locator("span").first.get_attribute("lang") == "zh"
+    dial.press("Home")
+    assert dial.get_attribute("lang") == "en"
 
 
 def grey_of(page):
@@ -205,6 +232,7 @@ def test_a_tree_is_played_with_keys_and_buttons_to_its_end_and_again(shown):
     page.wait_for_function("document.querySelector('[role=status]').textContent.includes('end here')")
     assert grey_of(page) == 120 and says.text_content().startswith("lighter, then darker. was 160")
     assert left.is_disabled() and right.is_disabled()
+    assert page.evaluate("document.activeElement.textContent") == "Start again"  # the button that was pressed is off
     stage.press("ArrowLeft")
     page.get_by_role("button", name="Start again").click()
     page.wait_for_function("document.querySelector('[role=status]').textContent === ''")
@@ -216,8 +244,27 @@ def test_less_motion_is_respected(browser):
     page = context.new_page()
     page.set_content(f"<body>{slider()._static()}</body>")
     page.wait_for_selector("img")
-    assert page.locator("img").get_attribute("src") == slider().pictures[0][1] != slider().pictures[0][0]
+    picture, (moves, still) = page.locator("img"), slider().pictures[0]
+    assert picture.get_attribute("src") == still != moves
+    page.get_by_role("button", name="Play").click()
+    assert picture.get_attribute("src") == moves
+    page.get_by_role("button", name="Pause").click()
+    assert picture.get_attribute("src") == still
+    page.set_content(f"<body>{tree()._static()}</body>")
+    page.get_by_role("button", name="Play this clip").click()
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label') === 'a grey square'")
     context.close()
+
+
+def test_a_key_that_is_held_chooses_once(shown):
+    page = shown(tree(depth=2))
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label') === 'a grey square'")
+    held = """() => { for (const repeat of [false, true, true])
+        document.querySelector("[role=group]").dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", repeat })); }"""
+    page.evaluate(held)
+    page.wait_for_function("document.querySelector('[role=status]').textContent === 'lighter. was 120'")
+    page.wait_for_timeout(300)  # longer than the clip
+    assert page.get_by_role("status").text_content() == "lighter. was 120"
 
 
 def test_the_viewer_shades_by_the_chosen_head(shown):
@@ -481,7 +528,7 @@ def test_in_a_notebook_the_kernel_makes_the_clip(notebook, tiny_pipeline):
     scrub = page.get_by_role("slider", name="Step of the making")
     scrub.press("Home")
     assert scrub.get_attribute("aria-valuetext") == "key frames, step 1 of 5"
-    assert not page.get_by_role("link", name="Link to this clip").is_visible()
+    assert not page.get_by_role("link", name="Link to this prompt and its settings").is_visible()
 
 
 def test_the_kernel_hears_stop_and_answers_what_it_cannot_do(notebook):

@@ -21,7 +21,7 @@ def script(*names: str) -> str:
 
 def script_json(value) -> str:
     """JSON that may stand inside a script of a page."""
-    return json.dumps(value, ensure_ascii=False).replace("</", "<\\/")
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def name_of(content: str) -> str:
@@ -38,7 +38,8 @@ class Widget(anywidget.AnyWidget):
         name = name_of(content)
         code = self._esm.split("export default")[0]
         return (
-            f'<div id="{name}" class="t2v-widget"></div><script type="module">{code}\n'
+            f'<div id="{name}" class="t2v-widget"><noscript><p>What stands here needs JavaScript.</p></noscript></div>'
+            f'<script type="module">{code}\n'
             f"const state = {content};\n"
             "const set = (key, value) => { state[key] = value; };\n"
             "const model = { get: (key) => state[key], set, on() {}, save_changes() {} };\n"

@@ -1,5 +1,5 @@
 // Clips of which one is shown at a time: a slider for each axis of a grid (one axis: a row). Drag, use the arrow keys, or
-// press play to run through the last axis. `pictures` holds [moving, still] pairs, the last axis fastest; the still first
+// let those of the last axis be shown in turn. `pictures` holds [moving, still] pairs, the last axis fastest; the still first
 // frame is for readers whose system asks for less motion.
 
 function render({ model, el }) {
@@ -9,8 +9,11 @@ function render({ model, el }) {
   const place = (index) => sizes.map((size, k) => Math.floor(index / sizes.slice(k + 1).reduce((a, b) => a * b, 1)) % size);
   const index = (at) => at.reduce((sum, i, k) => sum * sizes[k] + i, 0);
 
-  const play = make("button", { type: "button", "aria-pressed": "false", style: BUTTON }, "Play");
-  const outputs = axes.map(() => make("output", { style: "font-weight: 600" }));
+  const moving = model.get("pictures").some(([moves, still]) => moves !== still);
+  let still = quiet();
+  const sweep = make("button", { type: "button", style: BUTTON }, "Show in turn");
+  const pause = make("button", { type: "button", style: BUTTON }, still ? "Play" : "Pause");
+  const outputs = axes.map(() => make("span", { style: "font-weight: 600" }));
   const sliders = axes.map(([question, labels]) =>
     make("input", {
       type: "range",
@@ -24,31 +27,38 @@ function render({ model, el }) {
   const picture = make("img", {
     width: model.get("width"),
     height: model.get("height"),
-    style: "display: block; margin-top: 0.5em; image-rendering: pixelated; max-width: 100%; height: auto",
+    style: "display: block; margin-top: 0.5em; max-width: 100%; height: auto",
   });
-  const note = make("div", { style: "margin-top: 0.4em" });
+  // Enlarged pixels have edges; a drawing that is made smaller must not lose rows of them.
+  picture.addEventListener("load", () => {
+    picture.style.imageRendering = model.get("width") > picture.naturalWidth ? "pixelated" : "auto";
+  });
+  const note = make("div", { role: "status", style: "margin-top: 0.4em" });
   const row = "display: flex; gap: 0.8em; align-items: center; flex-wrap: wrap";
   el.replaceChildren(
     ...axes.flatMap(([question], k) => [
       make("div", {}, `${question} `, outputs[k]),
-      make("div", { style: row }, sliders[k], ...(k === last && sizes[k] > 1 ? [play] : [])),
+      make("div", { style: row }, sliders[k], ...(k === last && sizes[k] > 1 ? [sweep] : [])),
     ]),
     picture,
+    ...(moving ? [make("div", { style: "margin-top: 0.4em" }, pause)] : []),
     note,
   );
 
   function show() {
     const i = model.get("index");
-    const [moving, still] = model.get("pictures")[i];
+    const [moves, stands] = model.get("pictures")[i];
     place(i).forEach((at, k) => {
       const label = axes[k][1][at];
       sliders[k].value = at;
       sliders[k].setAttribute("aria-valuetext", label);
       outputs[k].textContent = label;
+      outputs[k].lang = sliders[k].lang = tongue(label);
     });
-    picture.src = quiet() ? still : moving;
+    picture.src = still ? stands : moves;
     picture.alt = model.get("alts")[i];
-    note.textContent = model.get("notes")[i];
+    const says = model.get("notes")[i];
+    if (note.textContent !== says) note.textContent = says; // each change is said aloud
   }
 
   function go(axis, to) {
@@ -63,15 +73,18 @@ function render({ model, el }) {
   function stop() {
     clearInterval(timer);
     timer = null;
-    play.textContent = "Play";
-    play.setAttribute("aria-pressed", "false");
+    sweep.textContent = "Show in turn";
   }
-  play.addEventListener("click", () => {
+  pause.addEventListener("click", () => {
+    still = !still;
+    pause.textContent = still ? "Play" : "Pause";
+    show();
+  });
+  sweep.addEventListener("click", () => {
     if (timer) return stop();
     const here = () => place(model.get("index"))[last];
     if (here() === sizes[last] - 1) go(last, 0);
-    play.textContent = "Stop";
-    play.setAttribute("aria-pressed", "true");
+    sweep.textContent = "Stop";
     timer = setInterval(() => {
       const next = here() + 1;
       if (next < sizes[last]) go(last, next);

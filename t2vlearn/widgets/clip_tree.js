@@ -17,8 +17,10 @@ function render({ model, el }) {
   });
   const buttons = actions.map(([key, label]) => make("button", { type: "button", style: BUTTON }, `${symbols[key] ?? key} ${label}`));
   const again = make("button", { type: "button", style: BUTTON }, "Start again");
+  let still = quiet();
+  const moves = make("button", { type: "button", style: BUTTON }, "Play this clip");
   const says = make("div", { role: "status", style: "margin-top: 0.4em; min-height: 3em" });
-  const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again);
+  const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again, ...(still ? [moves] : []));
   const stage = make("div", { role: "group", "aria-label": model.get("question"), tabindex: 0, style: "width: fit-content; padding: 0.4em" }, make("div", {}, model.get("question")), screen, row, says);
   el.replaceChildren(stage);
 
@@ -38,10 +40,12 @@ function render({ model, el }) {
     const { note } = clips[path];
     const end = live || buttons.some((_, i) => can(i)) ? "" : " The prepared clips end here.";
     says.textContent = (chosen.length ? `${chosen.join(", then ")}. ${note}${end}` : note).trim();
+    const held = buttons.indexOf(el.getRootNode().activeElement);
     buttons.forEach((button, i) => {
       button.toggleAttribute("disabled", !can(i));
       button.style.opacity = can(i) ? 1 : 0.4;
     });
+    if (held >= 0 && !can(held)) again.focus(); // a disabled button would lose the keyboard's place
   }
 
   async function play() {
@@ -49,10 +53,16 @@ function render({ model, el }) {
     playing = true;
     const picture = new Image();
     picture.src = strip;
-    await picture.decode();
+    try {
+      await picture.decode();
+    } catch {
+      playing = false;
+      says.textContent = "This clip cannot be shown.";
+      return;
+    }
     screen.setAttribute("aria-label", alt);
     describe();
-    let frame = quiet() ? frames - 1 : 0;
+    let frame = still ? frames - 1 : 0;
     clearInterval(timer);
     const draw = () => ink.drawImage(picture, -frame * size, 0);
     draw();
@@ -65,7 +75,8 @@ function render({ model, el }) {
   }
 
   function go(choice) {
-    wish = playing ? choice : null; // a segment is always shown to its end
+    wish = playing && can(choice) ? choice : null; // a segment is always shown to its end
+    if (wish !== null) says.textContent = `Next: ${actions[choice][1]}.`;
     if (playing || asked !== null || !can(choice)) return;
     const next = path + choice;
     if (next in clips) {
@@ -84,17 +95,26 @@ function render({ model, el }) {
     wish = asked = null;
     play();
   });
+  moves.addEventListener("click", () => {
+    still = false;
+    play();
+    still = true;
+  });
   stage.addEventListener("keydown", (event) => {
     const choice = actions.findIndex(([key]) => key === event.key);
     if (choice < 0 || event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     event.preventDefault();
-    go(choice);
+    if (!event.repeat) go(choice); // a key that is held chooses once
   });
   model.on("msg:custom", (content) => {
     if (content.type === "clip") clips[content.path] = content.clip;
     if (content.path !== asked) return; // another view asked, or the player has begun again meanwhile
     asked = null;
-    if (content.type === "error") return describe();
+    if (content.type === "error") {
+      describe();
+      says.textContent = "The kernel could not make this clip; its log says why.";
+      return;
+    }
     path = content.path;
     play();
   });

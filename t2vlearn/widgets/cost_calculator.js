@@ -92,12 +92,14 @@ function render({ model, el }) {
     const top = range[1];
     dial.addEventListener("input", () => {
       const place = Number(dial.value);
-      p[name] = log ? Number((least * (most / least) ** (place / top)).toPrecision(3)) : place;
-      show();
+      const value_ = Number((least * (most / least) ** (place / top)).toPrecision(3));
+      p[name] = !log ? place : kind === "count" ? Math.round(value_) : value_;
+      show(name);
     });
-    shown[name] = () => {
+    shown[name] = (moved) => {
       value.textContent = name === "used" ? `${Number((100 * p.used).toPrecision(3))}%` : short(p[name], kind === "count" ? "B" : "G");
-      dial.value = log ? (p[name] > 0 ? Math.round((top * Math.log(p[name] / least)) / Math.log(most / least)) : 0) : p[name];
+      // A rounded number would draw the dial back from under the reader's keys.
+      if (!moved) dial.value = log ? (p[name] > 0 ? Math.round((top * Math.log(p[name] / least)) / Math.log(most / least)) : 0) : p[name];
       dial.setAttribute("aria-valuetext", value.textContent);
     };
     dials.append(make("div", {}, make("div", { style: "display: flex; justify-content: space-between; gap: 0.6em" }, label, value), dial));
@@ -107,8 +109,8 @@ function render({ model, el }) {
     return make("tr", {}, ...cells.map((text, i) => make(i ? "td" : "th", { ...(i ? {} : { scope: "row" }), style: `padding: 0.15em 0.4em; font-weight: ${i ? "bold" : "normal"}; text-align: ${i ? "right" : "left"}` }, text)));
   }
 
-  function show() {
-    for (const update of Object.values(shown)) update();
+  function show(moved) {
+    for (const [name, update] of Object.entries(shown)) update(name === moved);
     const c = costs(p);
     const head = make("tr", {}, ...["", "training", "one clip"].map((text) => make("th", { scope: "col", style: `padding: 0.15em 0.4em; text-align: ${text ? "right" : "left"}` }, text)));
     const none = "not known";
@@ -129,7 +131,8 @@ function render({ model, el }) {
       const what = p.published_days ? `${duration(p.published_days * 86400)} of one card in training` : `${short(p.published_seconds)} s a clip`;
       compared = ` Known: ${what}. If these FLOPs are right, ${Number((100 * c.implied).toPrecision(2))}% of the peak was used.`;
     }
-    says.textContent = share + compared;
+    const whole = `Training ${known(duration(c.days * 86400))}, ${known(short(c.dollars))} dollars; one clip ${duration(c.clip_seconds)}, ${energy(c.clip_wh)}. `;
+    says.textContent = whole + share + compared;
     source.textContent = untouched ? given.source : `Changed from: ${preset}.`;
   }
 

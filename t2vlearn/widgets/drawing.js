@@ -100,7 +100,14 @@ function render({ model, el }) {
     at = to;
     tell();
   });
-  canvas.addEventListener("pointerup", () => model.save_changes());
+  canvas.addEventListener("lostpointercapture", () => model.save_changes()); // also where the system takes the finger away
+  canvas.addEventListener("focus", () => {
+    typed = canvas.matches(":focus-visible");
+    tell();
+  });
+  canvas.addEventListener("blur", () => {
+    frame.style.display = "none";
+  });
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   canvas.addEventListener("keydown", (event) => {
     if (event.key === " ") {

@@ -17,14 +17,18 @@ function kernel(model) {
     const picture = data.type === "clip" ? await apng(frames, size) : null;
     answers.dispatchEvent(new MessageEvent("message", { data: { ...data, frames, picture } }));
   }
+  let last; // the clip that was asked for
   model.on("msg:custom", hear);
   model.send({ type: "load" });
   return {
-    postMessage: (data) => model.send(data),
+    postMessage(data) {
+      last = data.id ?? last;
+      model.send(data);
+    },
     addEventListener: (...listener) => answers.addEventListener(...listener),
     terminate() {
       model.off("msg:custom", hear);
-      model.send({ type: "cancel" });
+      model.send({ type: "cancel", id: last });
     },
   };
 }
@@ -33,6 +37,7 @@ function render({ model, el }) {
   const source = {
     manifest: async () => model.get("manifest"),
     note: () => "The clips are made by this notebook's kernel.",
+    waiting: "Waiting for the kernel: it may be running another cell.",
     connect: () => kernel(model),
     linked: false,
   };

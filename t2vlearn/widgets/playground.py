@@ -55,7 +55,8 @@ class Playground(Widget):
         self._pipe = pipe or TextToVideoPipeline.from_pretrained()
         check_length(self._pipe.config.num_frames)
         self._judge: Judge | None = None
-        self._stop, self._making = threading.Event(), threading.Lock()
+        self._stopped: set[int] = set()  # clips that nobody waits for any more
+        self._making = threading.Lock()
         super().__init__(prompt=prompt, manifest=description(self._pipe))
         self.on_msg(lambda _, content, buffers: self._hear(content))
 
@@ -65,13 +66,13 @@ class Playground(Widget):
         elif content["type"] == "generate":
             threading.Thread(target=self._make, args=(content["id"], content["wish"]), daemon=True).start()
         elif content["type"] == "cancel":
-            self._stop.set()
+            self._stopped.add(content["id"])
 
     def _make(self, number: int, wish: dict) -> None:
         """One clip, with a message and pictures after each step."""
 
         def show(stage: str, step: int, steps: int, latents: Tensor) -> None:
-            if self._stop.is_set():
+            if number in self._stopped:
                 raise _Cancelled
             frames = to_uint8(self._pipe.visual_encoder.codec.decode(latents))[0]
             self.send(
@@ -80,8 +81,9 @@ class Playground(Widget):
             )
 
         with self._making:
-            self._stop.clear()
             try:
+                if number in self._stopped:
+                    raise _Cancelled
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the page itself names unknown words
                     out = self._pipe(
@@ -101,12 +103,16 @@ class Playground(Widget):
             except Exception as error:  # else the page would wait for ever
                 self.send({"type": "error", "id": number, "message": f"{type(error).__name__}: {error}"})
                 raise
+            finally:
+                self._stopped.discard(number)
 
     def _static(self) -> str:
         """In a page of the book there is no kernel: the model that lies beside the pages runs in the browser."""
         name = name_of(f"playground {self.prompt}")
         return (
-            f'<div id="{name}"><p>{AS_FILE}</p></div><script type="module">\n'
+            f'<div id="{name}"><p>{AS_FILE}</p>'
+            "<noscript><p>The model runs by JavaScript, which is switched off.</p></noscript></div>"
+            '<script type="module">\n'
             'import { inPage, mount } from "../_live/playground.js";\n'
             "const here = (folder) => new URL(folder, location.href).href;\n"
             'const source = inPage({ model: here("../_live/model/"), runtime: here("../ort/") });\n'

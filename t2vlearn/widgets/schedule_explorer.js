@@ -27,7 +27,7 @@ const KINDS = {
   cosine: { name: "cosine", dial: "offset s", min: 0.001, max: 0.1, step: 0.001, value: 0.008 },
   flow: { name: "straight lines", dial: "shift", min: 0.25, max: 6, step: 0.25, value: 1 },
 };
-const [W, H, LEFT, TOP] = [520, 240, 44, 28];
+const [W, H, LEFT, TOP] = [400, 220, 48, 30];
 
 function render({ model, el }) {
   const T = model.get("steps");
@@ -48,11 +48,12 @@ function render({ model, el }) {
 
   const x = (t) => LEFT + (t / (T - 1)) * W;
   const y = (v) => TOP + (1 - v) * H;
-  function curve(values, colour) {
-    return make("svg:polyline", { points: values.map((v, t) => `${x(t)},${y(v)}`).join(" "), fill: "none", stroke: colour, "stroke-width": 2.5 });
+  function curve(values, colour, dashes = "none") {
+    const points = values.map((v, t) => `${x(t)},${y(v)}`).join(" ");
+    return make("svg:polyline", { points, fill: "none", stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dashes });
   }
   function text(content, at, attributes = {}) {
-    return make("svg:text", { x: at[0], y: at[1], "font-size": 14, fill: "#222222", ...attributes }, content);
+    return make("svg:text", { x: at[0], y: at[1], "font-size": 16, fill: "#222222", ...attributes }, content);
   }
 
   function show() {
@@ -70,9 +71,9 @@ function render({ model, el }) {
       text(String(T - 1), [LEFT + W, TOP + H + 18], { "text-anchor": "end" }),
       make("svg:line", { x1: x(t), x2: x(t), y1: TOP, y2: TOP + H, stroke: "#222222", "stroke-dasharray": "4 3" }),
       curve(both.map((v) => v[0]), "#0072B2"),
-      curve(both.map((v) => v[1]), "#D55E00"),
+      curve(both.map((v) => v[1]), "#D55E00", "7 4"),
       text("signal", [LEFT, TOP - 10], { fill: "#0072B2", "font-weight": "bold" }),
-      text("noise", [LEFT + 70, TOP - 10], { fill: "#B34700", "font-weight": "bold" }),
+      text("noise", [LEFT + W, TOP - 10], { fill: "#B34700", "font-weight": "bold", "text-anchor": "end" }),
     );
     const snr = 2 * Math.log10(signal / noise);
     says.textContent = `At step ${t}: ${signal.toFixed(3)} of the signal, ${noise.toFixed(3)} of the noise, log₁₀ of the signal-to-noise ratio ${Number.isFinite(snr) ? snr.toFixed(1).replace("-", "−") : "−∞"}.`;

@@ -325,7 +325,7 @@ def test_a_link_holds_prompt_seed_and_settings(page, browser, address):
     page.get_by_label("Prompt, in English or Chinese").fill("一颗红色的星星")
     page.get_by_label("Seed").fill("12")
     page.get_by_label("Guidance").fill("4")
-    link = page.get_by_role("link", name="Link to this clip").get_attribute("href")
+    link = page.get_by_role("link", name="Link to this prompt and its settings").get_attribute("href")
     other = browser.new_page()
     other.goto(address + link)
     other.wait_for_function("document.querySelector('[role=status]')?.textContent.includes('MB')")
@@ -338,7 +338,7 @@ def test_a_link_holds_prompt_seed_and_settings(page, browser, address):
 def test_guidance_is_what_the_weights_ask_for_until_one_says_otherwise(page, tiny_pipeline):
     own, box = f"{tiny_pipeline.config.guidance_scale:g}", page.get_by_label("Guidance")
     assert box.input_value() == own
-    link = page.get_by_role("link", name="Link to this clip")
+    link = page.get_by_role("link", name="Link to this prompt and its settings")
     box.fill("")
     assert f"guidance={own}" in link.get_attribute("href")
     box.fill("0")

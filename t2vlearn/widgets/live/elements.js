@@ -18,6 +18,11 @@ export function make(tag, attributes = {}, ...children) {
     if (name === "style") node.style.cssText = value;
     else if (value !== false) node.setAttribute(name, value === true ? "" : value);
   }
+  // A notebook takes letters and arrows from what has the focus, unless that element itself says not to.
+  if (/^(a|button|input|select|summary)$/.test(tag) || "tabindex" in attributes) node.setAttribute("data-lm-suppress-shortcuts", "");
   node.append(...children);
   return node;
 }
+
+/** The language of a text of this book, for an element's `lang`. */
+export const tongue = (text) => (/\p{Script=Han}/u.test(text) ? "zh" : "en");

@@ -1,7 +1,7 @@
 // Type a prompt, watch the clip being made: what the reader sees. Where the model runs is the source's affair: in a worker
 // of this page (`inPage`), or in a notebook's kernel (../playground.js).
 
-import { make, quiet } from "./elements.js";
+import { make, quiet, tongue } from "./elements.js";
 import { pieces, Words } from "./words.js";
 
 const CHIPS = {
@@ -25,9 +25,10 @@ const RUNTIME = 3.8e6; // bytes of onnxruntime-web as servers send it, compresse
 let count = 0;
 
 /**
- * Where a model runs: what is known of it, a line about it, something that hears and answers as worker.js does, and whether
- * the page's address may hold a prompt.
- * @typedef {{manifest: () => Promise<Object>, note: (manifest: Object) => string, connect: () => Worker, linked: boolean}} Source
+ * Where a model runs: what is known of it, a line about it, one for the time until it answers, something that hears and
+ * answers as worker.js does, and whether the page's address may hold a prompt.
+ * @typedef {{manifest: () => Promise<Object>, note: (manifest: Object) => string, waiting: string, connect: () => Worker,
+ *   linked: boolean}} Source
  */
 
 /**
@@ -43,6 +44,7 @@ export function inPage({ model, runtime }) {
       const bytes = Object.values(manifest.files).reduce((sum, entry) => sum + entry.bytes, RUNTIME);
       return `With the first clip the model is fetched, ${(bytes / 1e6).toFixed(0)} MB. It runs in this page; nothing is sent.`;
     },
+    waiting: "Fetching the model ...",
     connect() {
       const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
       worker.postMessage({ type: "load", model, runtime });
@@ -76,8 +78,8 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   const pause = make("button", { type: "button", disabled: true }, quiet() ? "Play" : "Pause");
   const stage = make("span", {}, "No clip yet.");
   const save = make("a", { hidden: true, download: "clip.png" }, "Download the clip");
-  const link = make("a", { href: "#", hidden: !source.linked }, "Link to this clip");
-  const language = make("button", { type: "button", "aria-pressed": "false" }, "中文");
+  const link = make("a", { href: "#", hidden: !source.linked }, "Link to this prompt and its settings");
+  const language = make("button", { type: "button", "aria-pressed": "false", lang: "zh" }, "中文");
   const chips = make("div", {});
   const field = (node, label) => make("span", {}, make("label", { for: node.id }, label), " ", node);
   const form = make(
@@ -156,6 +158,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   }
   function settle() {
     const now = settings();
+    prompt.lang = tongue(now.prompt);
     link.href = `#${new URLSearchParams(Object.entries(now).filter(([, value]) => value !== null))}`;
     if (!words) return;
     const strange = [...words.unknownWords(now.prompt)];
@@ -168,21 +171,23 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     known.replaceChildren(...fit.map((word) => make("option", { value: head[1] + word })));
   }
   function fill(parameters) {
-    if (!parameters.has("prompt")) return;
+    if (!parameters.has("prompt")) return false;
     prompt.value = parameters.get("prompt");
     for (const [name, node] of Object.entries({ seed, steps, guidance })) {
       if (parameters.has(name)) node.value = parameters.get(name);
     }
     if (!steps.value) steps.value = "20";
     settle();
+    return true;
   }
-  function showChips(tongue) {
-    const join = tongue === "en" ? " " : "";
+  function showChips(language_) {
+    const join = language_ === "en" ? " " : "";
+    chips.lang = language_;
     chips.replaceChildren(
-      ...CHIPS[tongue].map((choices, i) =>
+      ...CHIPS[language_].map((choices, i) =>
         make(
           "div",
-          { role: "group", "aria-label": GROUPS[tongue][i] },
+          { role: "group", "aria-label": GROUPS[language_][i] },
           ...choices.map((choice) => {
             const chip = make("button", { type: "button", class: "t2v-live-chip" }, choice);
             chip.addEventListener("click", () => {
@@ -194,7 +199,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
         ),
       ),
     );
-    language.setAttribute("aria-pressed", String(tongue === "zh"));
+    language.setAttribute("aria-pressed", String(language_ === "zh"));
   }
   language.addEventListener("click", () => showChips(language.getAttribute("aria-pressed") === "true" ? "en" : "zh"));
   for (const node of [prompt, seed, steps, guidance]) node.addEventListener("input", settle);
@@ -206,6 +211,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   let here = false;
   let number = Math.floor(Math.random() * 2 ** 40); // other views of a notebook hear the same kernel
   let begun = 0;
+  let stopping = false;
   let pressed = 0; // how often the reader has asked or stopped: whoever waited meanwhile goes no further
   function busy(yes) {
     const [off, on] = yes ? [start, stop] : [stop, start];
@@ -214,6 +220,8 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     if (held) on.focus(); // a disabled button would lose the keyboard's place
     off.disabled = true;
     bar.hidden = !yes;
+    bar.value = 0;
+    stopping = false;
   }
   function fail(message) {
     busy(false);
@@ -226,13 +234,18 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
         if (data.type === "progress") {
           bar.value = data.done / data.total;
           // By quarters: a screen reader says each change aloud. The bar shows the rest.
-          const text = `Fetching the model: ${25 * Math.floor((4 * data.done) / data.total)}% of ${(data.total / 1e6).toFixed(0)} MB`;
+          const text = `Fetching the model: ${25 * Math.floor((4 * data.done) / data.total)}%`;
           if (status.textContent !== text) status.textContent = text;
         }
         if (data.type === "ready") resolve();
         if (data.type === "error" && data.id === undefined) reject(new Error(data.message));
       });
-      worker.addEventListener("error", () => reject(new Error("This browser cannot run the model.")));
+      worker.addEventListener("error", () => {
+        reject(new Error("This browser cannot run the model."));
+        if (!here) return;
+        end();
+        fail("The model broke off. Press again to start it anew.");
+      });
       worker.addEventListener("message", hear);
     });
     return ready;
@@ -248,9 +261,11 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
       add("the clip", data.frames);
       busy(false);
       status.textContent = `${verdict(data.seen)} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
-      URL.revokeObjectURL(save.href);
-      save.href = URL.createObjectURL(data.picture);
-      save.hidden = false;
+      if (data.picture) {
+        URL.revokeObjectURL(save.href);
+        save.href = URL.createObjectURL(data.picture);
+        save.hidden = false;
+      }
     }
     if (data.type === "cancelled") fail("Stopped.");
     if (data.type === "error") fail(data.message);
@@ -278,7 +293,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
       if (!words) return fail(MISSING);
       wish = settings();
       if (words.tokenize(wish.prompt).every((id) => id === words.unknown)) return fail("No word of the prompt is known: choose from the list.");
-      if (!here) status.textContent = "Fetching the model ...";
+      if (!here) status.textContent = source.waiting;
       await load();
       if (mine !== pressed) return;
       here = true;
@@ -287,6 +302,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
       scrub.disabled = true;
       save.hidden = true;
       status.textContent = "Making the clip ...";
+      bar.value = 0;
       begun = performance.now();
       worker.postMessage({ type: "generate", id: ++number, wish });
     } catch (error) {
@@ -300,7 +316,11 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     here = false;
   }
   stop.addEventListener("click", () => {
-    if (here) return worker.postMessage({ type: "cancel" });
+    if (here && !stopping) {
+      stopping = true;
+      status.textContent = "Stopping after this step. Press again to stop at once.";
+      return worker.postMessage({ type: "cancel", id: number });
+    }
     pressed += 1;
     end();
     fail("Stopped.");
@@ -309,7 +329,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   showChips("en");
   const turn = () => source.linked && fill(new URLSearchParams(location.hash.slice(1)));
   prompt.value = first;
-  turn();
+  if (turn()) el.scrollIntoView({ block: "nearest" });
   settle();
   const described = source
     .manifest()
@@ -325,6 +345,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   return () => {
     removeEventListener("hashchange", turn);
     clearInterval(timer);
+    URL.revokeObjectURL(save.href);
     end();
   };
 }

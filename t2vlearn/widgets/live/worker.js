@@ -1,8 +1,8 @@
 // The model in a worker, so that the page stays awake. It is fetched once (and kept by the browser), checked, and run by
 // onnxruntime-web with one thread: more would need headers that plain file servers do not send.
 //
-// In:  {type: "load", model, runtime} addresses of the two folders; {type: "generate", id, wish}; {type: "cancel"}
-// Out: {type: "progress", done, total} bytes; {type: "ready", manifest}; {type: "step", id, stage, step, steps, frames};
+// In:  {type: "load", model, runtime} addresses of the two folders; {type: "generate", id, wish}; {type: "cancel", id}
+// Out: {type: "progress", done, total} bytes; {type: "ready"}; {type: "step", id, stage, step, steps, frames};
 //      {type: "clip", id, frames, seen, picture}; {type: "cancelled", id}; {type: "error", id, message}
 
 import { apng } from "./apng.js";
@@ -16,6 +16,9 @@ let cancelled = false;
 /** Lets messages in between two steps. */
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 
+const broken = () => {
+  throw new Error("The connection broke off. Press again: what has arrived whole is kept.");
+};
 /** A file's address: other content, another address. */
 const addressOf = (base, name, { sha256 }) => `${base}${name}?${sha256.slice(0, 16)}`;
 
@@ -31,12 +34,12 @@ async function file(base, name, { bytes, sha256 }, count) {
   const address = addressOf(base, name, { sha256 });
   const store = await self.caches?.open(KEPT).catch(() => undefined); // without https there is none
   const kept = await store?.match(address);
-  const response = kept ?? (await fetch(address, { cache: "no-cache" })); // another file may have had this name
+  const response = kept ?? (await fetch(address, { cache: "no-cache" }).catch(broken)); // another file may have had this name
   if (!response.ok) throw new Error(`The file ${name} could not be fetched (${response.status}). Try again later.`);
   const content = new Uint8Array(bytes);
   let at = 0;
   for await (const part of chunks(response.body)) {
-    if (at + part.length > bytes) throw new Error(`The file ${name} is damaged. Reload the page to fetch it again.`);
+    if (at + part.length > bytes) throw new Error(`The file ${name} is damaged. Press again to fetch it anew.`);
     content.set(part, at);
     at += part.length;
     count(part.length);
@@ -46,20 +49,22 @@ async function file(base, name, { bytes, sha256 }, count) {
     const hex = Array.from(sum, (byte) => byte.toString(16).padStart(2, "0")).join("");
     if (hex !== sha256) {
       await store?.delete(address);
-      throw new Error(`The file ${name} is damaged. Reload the page to fetch it again.`);
+      throw new Error(`The file ${name} is damaged. Press again to fetch it anew.`);
     }
-  } else if (at !== bytes) throw new Error(`The file ${name} is damaged. Reload the page to fetch it again.`);
+  } else if (at !== bytes) throw new Error(`The file ${name} is damaged. Press again to fetch it anew.`);
   if (!kept) await store?.put(address, new Response(content)).catch(() => undefined); // no room: then next time again
   return content;
 }
 
 async function* chunks(stream) {
   const reader = stream.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
+  const next = () => reader.read().catch(broken);
+  for (let part = await next(); !part.done; part = await next()) yield part.value;
 }
 
 async function load({ model, runtime }) {
-  ort = await import(`${runtime}ort.wasm.min.mjs`);
+  if (typeof WebAssembly !== "object") throw new Error("This browser has no WebAssembly, or it is switched off: the model cannot run here.");
+  ort = await import(`${runtime}ort.wasm.min.mjs`).catch(broken);
   ort.env.wasm.wasmPaths = runtime;
   ort.env.wasm.numThreads = 1;
   const answer = await fetch(`${model}manifest.json`, { cache: "no-cache" }).catch(() => undefined);
@@ -77,7 +82,7 @@ async function load({ model, runtime }) {
     const content = await file(model, name, entry, (n) => postMessage({ type: "progress", done: (done += n), total }));
     sessions[name.replace(".onnx", "")] = await ort.InferenceSession.create(content);
   }
-  postMessage({ type: "ready", manifest });
+  postMessage({ type: "ready" });
 }
 
 /** @type {import("./sampler.js").Run} */
@@ -107,7 +112,7 @@ async function make(id, wish) {
   const { frames } = await run("decoder", { latents });
   const seen = reading(manifest, await run("judge", { frames: rounded(frames) }), words.named(wish.prompt));
   const shown = pixels(frames);
-  postMessage({ type: "clip", id, frames: shown, seen, picture: await apng(shown, manifest.size) });
+  postMessage({ type: "clip", id, frames: shown, seen, picture: await apng(shown, manifest.size).catch(() => null) }); // an old browser cannot pack one
 }
 
 /** The judge looks at what is shown: colours of 8 bits. */
