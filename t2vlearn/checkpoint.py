@@ -8,6 +8,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vlearn.errors import UserError
+from t2vlearn.files import to_disk
 from t2vlearn.storage import WORKSHOP, workshop
 
 LATEST, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
@@ -32,7 +34,7 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder / WORKSHOP, ignore_errors=True)  # of a process that was killed
 
 
-def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[str, float]) -> Path:
+def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[str, Any]) -> Path:
     """Write everything that a resumed run needs. The file appears whole or not at all; the last one stays as the previous.
 
     Args:
@@ -50,10 +52,7 @@ def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[
     try:
         with workshop(folder) as inside:
             save_file(own, inside / LATEST, metadata | {"sha256": _digest(own, metadata)})
-            with (inside / LATEST).open("rb+") as file:
-                os.fsync(
-                    file
-                )  # on the disk before it takes the name: else a power cut could leave both names with nothing
+            to_disk(inside / LATEST)  # before it takes the name: else a power cut could leave both names with nothing
             if (folder / LATEST).exists():
                 os.replace(folder / LATEST, folder / PREVIOUS)
             os.replace(inside / LATEST, folder / LATEST)
@@ -64,7 +63,7 @@ def write(folder: Path, tensors: dict[str, Tensor], recipe: str, position: dict[
     return folder / LATEST
 
 
-def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, float]]:
+def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, position) of the last checkpoint, or of the one before where the last is damaged, with a warning.
 
     Raises:

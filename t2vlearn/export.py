@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -38,7 +37,7 @@ WEIGHTS = ("float32", "int8")
 
 
 class KeyframeStep(nn.Module):
-    """One step's guided prediction of the key frames: (x (1, c, k, h, w), tau (1, k), text, scale) -> (1, c, k, h, w).
+    """One step's guided prediction of the key frames: (x (1, c, k, h, w), tau (1, k), known (1, k), text, scale) -> as x.
 
     The text is a batch of two, the prompt and what guidance moves away from: null + s (text - null), `guided`.
     """
@@ -57,7 +56,7 @@ class KeyframeStep(nn.Module):
 
 
 class VideoStep(nn.Module):
-    """One step's prediction of the whole clip: (x (1, c, f, h, w), tau (1, f), text of the prompt alone) -> (1, c, f, h, w)."""
+    """One step's prediction of the whole clip: (x (1, c, f, h, w), tau, known (1, f), the prompt's text) -> as x."""
 
     def __init__(self, pipe: TextToVideoPipeline):
         super().__init__()
@@ -157,7 +156,7 @@ def export_onnx(
     check_length(pipe.config.num_frames)
     if weights not in WEIGHTS:
         raise UserError(f"weights can be stored as {' or '.join(WEIGHTS)}, not {weights!r}")
-    folder = Path(folder).absolute()  # the name of "." is empty, and its parent is itself
+    folder = Path(folder).resolve()  # the name of "." is empty, and its parent is itself
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: choose a folder")
@@ -175,7 +174,7 @@ def export_onnx(
             text = json.dumps(manifest(pipe, made), ensure_ascii=False, indent=1)
             (made / MANIFEST).write_text(text, encoding="utf-8")
             if folder.exists():
-                shutil.rmtree(folder)
+                folder.rename(Path(temporary) / "old")  # removed with the rest, once the new one stands
             made.rename(folder)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from None
@@ -231,8 +230,9 @@ def in_eight_bits(model: onnx.ModelProto, smallest: int = 1024) -> None:
     kept, nodes = [], []
     for tensor in graph.initializer:
         value = numpy_helper.to_array(tensor)
-        axis = next(iter(axes.get(tensor.name, {-1})))
-        if value.dtype != np.float32 or value.size < smallest or len(axes[tensor.name]) > 1 or axis < 0:
+        seen = axes.get(tensor.name, set())
+        axis = next(iter(seen), -1)
+        if value.dtype != np.float32 or value.size < smallest or len(seen) != 1 or axis < 0:
             kept.append(tensor)
             continue
         others = tuple(i for i in range(value.ndim) if i != axis)

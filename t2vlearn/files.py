@@ -43,6 +43,12 @@ def check_output(path: str | Path, suffixes: tuple[str, ...] = ()) -> Path:
     return path
 
 
+def to_disk(path: Path) -> None:
+    """Wait until a file is on the disk, and not only in the system's memory."""
+    with path.open("rb+") as file:
+        os.fsync(file)
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to: renamed to `path` where the `with` block ends well, else removed.

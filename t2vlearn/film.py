@@ -31,7 +31,7 @@ def title_card(text: str, num_frames: int, height: int, width: int) -> np.ndarra
     if size < SMALLEST:
         raise UserError(f"the title does not fit into {width} x {height} pixels: use fewer words, or more lines")
     font = ImageFont.load_default(size)
-    pen.multiline_text((width / 2, height / 2), text, INK, font, anchor="mm", align="center")
+    pen.multiline_text((width / 2, height / 2), text, INK, font, anchor="mm", align="center", spacing=size / 25)
     return np.repeat(np.asarray(image)[None], num_frames, axis=0)
 
 
@@ -63,7 +63,7 @@ def stamp(frames: np.ndarray, text: str = "generated") -> np.ndarray:
     The letters are a sixteenth of the height, and never smaller than can be read: a frame of 32 pixels would be mostly label.
 
     Raises:
-        UserError: for a text that is empty, has several lines, or that the font cannot write.
+        UserError: for a text that is empty, has several lines, does not fit, or that the font cannot write.
     """
     _check_text(text)
     height, width = frames.shape[1:3]
@@ -74,7 +74,9 @@ def stamp(frames: np.ndarray, text: str = "generated") -> np.ndarray:
     gap = max(height // 64, 1)
     label = Image.new("RGB", (right - left + 2 * gap, bottom - top + 2 * gap), PAPER)
     ImageDraw.Draw(label).text((gap - left, gap - top), text, INK, font)
-    pixels = np.asarray(label)[:height, :width]
+    pixels = np.asarray(label)
+    if label.width > width or label.height > height:
+        raise UserError(f"the mark does not fit into {width} x {height} pixels: enlarge the frames, or use fewer words")
     marked = frames.copy()
     marked[:, height - pixels.shape[0] :, width - pixels.shape[1] :] = pixels
     return marked

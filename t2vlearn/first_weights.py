@@ -32,7 +32,7 @@ def first_pipeline(
         return TextToVideoPipeline(**asdict(config) | ({"words": list(new)} if new else {}))
     source = TextToVideoPipeline.from_pretrained(weights)
     own, old = source.config, source.config.words
-    words = [*old, *(word for word in new if word not in set(old))] if new else config.words
+    words = list(dict.fromkeys([*old, *new])) if new else config.words
     sizes = replace(own, words=words, **{key: getattr(config, key) for key in FREE})
     pipe = TextToVideoPipeline(**asdict(sizes), info=source.info)
     differ = [key for key in CLIP if getattr(own, key) != getattr(config, key)]

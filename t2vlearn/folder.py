@@ -97,7 +97,7 @@ def find_videos(folder: Path) -> Iterator[Video | Skipped]:
             elif row[0] not in found:
                 yield Skipped(row[0], f"named in {name}, but not there")
             elif row[0] in captions:
-                yield Skipped(row[0], f"named twice in {name}")
+                yield Skipped(row[0], "named twice in the manifests")
             else:
                 captions[row[0]] = row[1]
     for name, path in found.items():
@@ -182,7 +182,8 @@ def _shard(shard: str, path: Path) -> Iterator[Video | Skipped]:
             for member in archive:
                 name, match = f"{shard}/{member.name}", re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", member.name)
                 suffix = "." + member.name.rpartition(".")[2].lower()
-                if member.isdir() or (suffix not in (*SUFFIXES, ".txt") and member.isfile()):
+                hidden = PurePosixPath(member.name).name.startswith("._")  # what macOS keeps beside each file
+                if member.isdir() or hidden or (suffix not in (*SUFFIXES, ".txt") and member.isfile()):
                     continue
                 if not member.isfile():
                     yield Skipped(name, "a link, or no ordinary file")
@@ -194,7 +195,10 @@ def _shard(shard: str, path: Path) -> Iterator[Video | Skipped]:
                     if match[1] != key:
                         yield from _pair(shard, key, pair)
                         key, pair = match[1], {}
-                    pair["text" if suffix == ".txt" else "video"] = (name, archive.extractfile(member).read())
+                    kind = "text" if suffix == ".txt" else "video"
+                    if kind in pair:
+                        yield Skipped(pair[kind][0], "another one has the same name up to its first dot")
+                    pair[kind] = (name, archive.extractfile(member).read())
     except (tarfile.TarError, OSError, EOFError, ValueError):
         yield Skipped(shard, "a damaged archive, of which what comes before the damage is used")
     yield from _pair(shard, key, pair)

@@ -71,8 +71,10 @@ def encode_webp(frames: np.ndarray, fps: float = 8) -> bytes:
 
 
 def _encode(frames: np.ndarray, suffix: str, fps: float, mark: str = "") -> bytes:
-    # A GIF counts in hundredths of a second: rounding the time of each frame's end keeps the whole from getting shorter.
-    ends = [round(100 * (i + 1) / fps) * 10 for i in range(len(frames))]
+    # A GIF counts in hundredths of a second, a WebP in thousandths: rounding the time of each frame's end keeps the whole
+    # from getting shorter.
+    unit = 10 if suffix == ".gif" else 1
+    ends = [round(1000 * (i + 1) / fps / unit) * unit for i in range(len(frames))]
     durations = [end - start for start, end in zip([0, *ends], ends)]
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     if mark and suffix == ".webp":
@@ -81,7 +83,8 @@ def _encode(frames: np.ndarray, suffix: str, fps: float, mark: str = "") -> byte
         options["exif"] = exif.tobytes()
     elif mark:
         options["comment"] = mark.encode()
-    return iio.imwrite("<bytes>", frames, extension=suffix, plugin="pillow", duration=durations, loop=0, **options)
+    options["duration"] = durations if len(frames) > 1 else durations[0]
+    return iio.imwrite("<bytes>", frames, extension=suffix, plugin="pillow", loop=0, **options)
 
 
 def _write_video(path: Path, frames: np.ndarray, fps: float, mark: str) -> None:
@@ -199,10 +202,10 @@ def _check_size(frames: float, width: int, height: int) -> None:
 def read(path: str | Path) -> np.ndarray:
     """All frames of a video, animation or picture: uint8 (f, h, w, 3).
 
-    A picture is one frame, and so is a .gif or .webp in which nothing ever moves.
+    A picture is one frame, and so is a .gif or .webp in which nothing ever moves. What is transparent stands on white.
 
     Raises:
-        UserError: for a file that is missing, that holds no frames, or more pixels than `MAX_FRAME` or `MAX_PIXELS`.
+        UserError: for a file that is missing or damaged, that holds no frames, or more pixels than `MAX_FRAME` or `MAX_PIXELS`.
     """
     with _reading(path) as path:
         return _read_video(path) if path.suffix.lower() in VIDEO_SUFFIXES else _read_pictures(path)
@@ -252,11 +255,21 @@ def _read_pictures(path: Path) -> np.ndarray:
         _check_size(getattr(image, "n_frames", 1), *image.size)
         for frame in ImageSequence.Iterator(image):
             _check_size(1, *frame.size)  # some kinds of file have frames of several sizes
-            frames.append(np.asarray(ImageOps.exif_transpose(frame).convert("RGB")))  # as a phone meant it
+            frames.append(np.asarray(_colours(ImageOps.exif_transpose(frame))))  # as a phone meant it
             durations.append(max(frame.info.get("duration", 0), 1))
     repeats = np.minimum(np.round(np.array(durations) / min(durations)).astype(int), 256)
     _check_size(int(repeats.sum()), *image.size)
     return np.repeat(np.stack(frames), repeats, axis=0)
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """Any picture in red, green and blue: on white where it is transparent, sixteen bits of grey as eight."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def fit(frames: np.ndarray, size: int) -> np.ndarray:

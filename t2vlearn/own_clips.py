@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -192,8 +192,11 @@ def _name(kind: str, clip: int) -> str:
 
 
 def _save(path: Path, clips: Tensor, metadata: dict[str, str] | None = None) -> None:
-    with whole_file(path) as temporary:
-        save_file({"clips": clips.contiguous()}, temporary, metadata)
+    try:
+        with whole_file(path) as temporary:
+            save_file({"clips": clips.contiguous()}, temporary, metadata)
+    except SafetensorError as error:
+        raise UserError(f"cannot write {path}: {error}; free some space or choose another disk") from None
 
 
 def _decoded(

@@ -285,6 +285,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
         return pipe
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        if not isinstance(self.text_encoder, TextEncoder):
+            raise UserError("a borrowed text encoder is not saved with the weights: put the pipeline's own back first")
         if any(".base_layer." in name for name in self.state_dict()):
             raise UserError("characters are not saved with the weights: use `save_character`, then `remove_character`")
         save_folder(save_directory, self.state_dict(), {"info": self.info, **vars(self.config)})
@@ -297,7 +299,8 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             hub: what `push_to_hub` says beside it, which this model does not need.
 
         Raises:
-            UserError: if it cannot be written, or while the pipeline has characters (`t2vlearn.adapters`).
+            UserError: if it cannot be written, or while the pipeline has characters (`t2vlearn.adapters`) or a borrowed text
+                encoder.
         """
         folder = Path(save_directory)
         self._save_pretrained(folder)

@@ -133,6 +133,9 @@ def player(frames: np.ndarray, alt: str, fps: float = 8, width: int = 256) -> HT
         alt: what the clip shows, in words, for those who cannot see it.
         fps: frames a second.
         width: of the picture in the page, in pixels; each of the clip's pixels stays a sharp square.
+
+    Raises:
+        ValueError: for an empty `alt`.
     """
     return HTML(_picture(frames, alt, fps, width))
 
@@ -157,9 +160,11 @@ def chooser(
         fps, width: as in `player`.
 
     Raises:
-        ValueError: for lists of unlike length.
+        ValueError: for no clips, lists of unlike length, or an empty alt.
     """
     notes = [""] * len(clips) if notes is None else notes
+    if not len(clips):
+        raise ValueError("at least one clip is needed")
     if not len(clips) == len(labels) == len(alts) == len(notes):
         raise ValueError(
             f"{len(clips)} clips need as many labels, alts and notes, not {len(labels)}, {len(alts)} and {len(notes)}"

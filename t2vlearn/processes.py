@@ -69,20 +69,21 @@ def run(function: Callable, processes: int, *args) -> None:
         for worker in workers:
             worker.terminate()
 
-    # A terminal's Ctrl-C reaches the workers too: they heed what is handed on, and that alone.
+    # A terminal's Ctrl-C reaches the workers too: until they train, they heed what is handed on, and that alone.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in stops()}
     try:
         for worker in workers:
             worker.start()
+        for _, end in ends:
+            end.close()  # it is the worker's: else a report of one that was killed half-way would be waited for
         for number in before:
             signal.signal(number, hand_on)
-        failed = _wait(workers)
+        failed, reports = _wait(workers, [end for end, _ in ends])
     finally:
         for worker in workers:
             worker.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
-    reports = [end.recv() if end.poll() else None for end, _ in ends]
     silent = [rank for rank in failed if reports[rank] is None]
     if silent and not told:
         raise Died(f"process {silent[0] + 1} of {processes} died ({_cause(workers[silent[0]].exitcode)})")
@@ -94,17 +95,35 @@ def run(function: Callable, processes: int, *args) -> None:
         raise KeyboardInterrupt  # told to stop before they could listen
 
 
-def _wait(workers: list) -> list[int]:
-    """Wait until all have ended, or one has failed and the others had their time; those that failed, the first one first."""
+def _wait(workers: list, ends: list) -> tuple[list[int], list[BaseException | None]]:
+    """Wait until all have ended, or one has failed and the others had their time.
+
+    Returns:
+        The ranks of those that failed, the first one first, and what each worker reported. A report is read as it comes: a
+        long one does not fit into the pipe, and its worker would wait for ever.
+    """
     failed: list[int] = []
+    reports: list[BaseException | None] = [None] * len(workers)
     alive, until = {worker.sentinel: rank for rank, worker in enumerate(workers)}, None
-    while alive and (ended := wait(list(alive), None if until is None else max(0.0, until - time.monotonic()))):
-        ranks = [alive.pop(sentinel) for sentinel in ended]  # type: ignore[index]
+    unread = {end: rank for rank, end in enumerate(ends)}
+    while alive:
+        ready = wait([*alive, *unread], None if until is None else max(0.0, until - time.monotonic()))
+        if not ready:
+            break
+        for end, rank in [(end, rank) for end, rank in unread.items() if end in ready]:
+            with suppress(EOFError, OSError):  # it ended without a word
+                reports[rank] = end.recv()
+            del unread[end]
+        ranks = [alive.pop(sentinel) for sentinel in ready if sentinel in alive]
         for rank in ranks:
             workers[rank].join()
         failed += [rank for rank in ranks if workers[rank].exitcode]
         until = until or (time.monotonic() + GRACE if failed else None)
-    return failed
+    for end, rank in unread.items():
+        with suppress(EOFError, OSError):
+            if end.poll():
+                reports[rank] = end.recv()
+    return failed, reports
 
 
 def _work(function: Callable, args: tuple, place: tuple[int, int, int], end) -> None:

@@ -57,6 +57,7 @@ class Task(nn.Module):
     stage: str
     part: tuple[int, int] = (0, 1)
     for_adamw: tuple[str, ...] = ()  # parts of the names of matrices that are not for Muon
+    began: tuple[int, float] = (0, 0.0)  # step and fraction of the stage at which pictures come in
 
     def __init__(self, pipe: TextToVideoPipeline, config: TrainConfig, seed: int, source: Source | None = None):
         super().__init__()
@@ -251,7 +252,7 @@ class KeyframeTask(_DenoiserTask):
             self.what = PatchQuestions(dim, WHAT, len(self.reading))
             # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
-        self.circles, self.began = None, (0, 0.0)  # step and fraction of the stage at which pictures come in
+        self.circles: Circles | None = None
         if config.turns[0] < config.turns[1] and isinstance(self.source, World):
             self.source = self.circles = Circles(self.source.config, self.source.seed)
             self.world = self.circles if self.world is not None else None

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from t2vlearn.errors import UserError
+from t2vlearn.files import to_disk
 
 WEIGHTS_FILE, CONFIG_FILE, WORKSHOP = "model.safetensors", "config.json", ".unfinished"
 FORMAT = 1  # another number means another architecture
@@ -54,6 +55,8 @@ def save_folder(folder: Path, state: dict[str, Tensor], config: dict) -> None:
             weights.chmod(0o644)  # save_file leaves it to its owner alone
             config = {"format": FORMAT, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), **config}
             text.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
+            for path in (weights, text):  # before they take their names, and whatever they came from is removed
+                to_disk(path)
             os.replace(weights, folder / WEIGHTS_FILE)
             os.replace(text, folder / CONFIG_FILE)
     except (OSError, SafetensorError) as error:

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -100,6 +101,8 @@ def train(
         raise UserError(f"a batch cannot be taken in {accumulate} parts: choose 1 or more")
     check_tracker(tracker)
     out = Path(out)
+    if resume and not checkpoint.exists(out):  # before a folder is made that nobody wants
+        raise UserError(f"there is no {out / checkpoint.LATEST} to resume from: leave --resume out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / LOG).touch()
@@ -333,12 +336,12 @@ class _Run:
         if not self.first:
             return self.out / checkpoint.LATEST
         tensors = {f"pipe.{k}": v for k, v in self.pipe.state_dict().items()}
-        position: dict[str, float] = {"stage": self.stage_number, "log": self.log.length()}
+        position: dict[str, Any] = {"stage": self.stage_number, "log": self.log.length()}
         position |= {"sheets": self.sheets, "next_sheet": self.next_sheet}
         if stage is not None:
             tensors |= stage.tensors()
             position |= {"step": stage.step, "seconds": stage.seconds, "updates": stage.ema.updates}
-            position |= {"skipped": stage.skipped, "loss": stage.loss, "clips": stage.clips}
+            position |= {"skipped": stage.skipped, "loss": stage.loss, "clips": stage.clips, "began": stage.task.began}
         return checkpoint.write(self.out, tensors, self._recipe(), position)
 
     def _load(self, tensors: dict[str, torch.Tensor], position: dict) -> None:
@@ -353,3 +356,4 @@ class _Run:
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
             self.stage.loss, self.stage.clips = position["loss"], int(position["clips"])
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
+            self.stage.task.began = int(position["began"][0]), position["began"][1]

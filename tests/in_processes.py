@@ -44,6 +44,11 @@ def lose_one(config, out: Path) -> None:
     train(config, out, steps=100_000, checkpoint_minutes=0)
 
 
+def fail_at_length() -> None:
+    """More words than fit into a pipe."""
+    raise UserError("word " * 40_000)
+
+
 def fail_after_the_other() -> None:
     """The second process fails at once, the first one a second later, and on purpose."""
     if os.environ["RANK"] == "1":

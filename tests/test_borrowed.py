@@ -7,6 +7,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from t2vlearn import TextEncoder
 from t2vlearn.borrowed import BorrowedTextEncoder
+from t2vlearn.errors import UserError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CAPTIONS = ["a red puppy jumps", "the kitten runs to the left", "a puppy in the park", "a big star grows at night"] * 3
@@ -79,13 +80,15 @@ def test_what_cannot_be_spelt_is_unknown(text):
     assert text.unknown_words("a hound 在") == {"在": []} and text.pieces("a hound!") == ["a", "hound"]
 
 
-def test_a_pipeline_takes_it(text, tiny_pipeline):
+def test_a_pipeline_takes_it(text, tiny_pipeline, tmp_path):
     """In the place of the pipeline's own, from which it was made."""
     own = tiny_pipeline.text_encoder
     borrowed = BorrowedTextEncoder(own, text.model, text.tokenizer)
     borrowed.fit(CAPTIONS)
     tiny_pipeline.text_encoder = borrowed
     try:
+        with pytest.raises(UserError, match="borrowed text encoder is not saved"):
+            tiny_pipeline.save_pretrained(tmp_path / "weights")
         one, other = tiny_pipeline(["a hound", "a spaniel"], num_inference_steps=1, seed=[0, 0]).frames
     finally:
         tiny_pipeline.text_encoder = own

@@ -1,17 +1,21 @@
 """Lessons in which way round: where circles start, who circles, and when."""
 
+import json
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from t2vlearn.circles import ENOUGH, WAYS, Circles, Lesson, lesson_at
 from t2vlearn.pipeline import PipelineConfig, TextToVideoPipeline
 from t2vlearn.recipe import PRESETS, TrainConfig
 from t2vlearn.sources import World
 from t2vlearn.stages import KeyframeTask
+from t2vlearn.training import Interrupted, train
 from t2vlearn.world import find_paths, render
 from t2vlearn.world.scenes import is_heldout
 
@@ -121,3 +125,21 @@ def test_a_lesson_for_which_there_is_no_time_is_left_out():
 def test_a_recipe_in_no_order_is_refused(changes):
     with pytest.raises(ValueError, match="turns are|sheet_every is"):
         TrainConfig(**changes)
+
+
+def test_a_resumed_run_knows_when_pictures_came_in(tmp_path):
+    """Else it would take the pace of the words' quick steps for that of pictures, and begin a lesson in vain."""
+    config = replace(
+        TEACHING, pipeline=PipelineConfig(size=16, dim=16, depth=1, num_heads=2, text_depth=1, codec_width=8, width=8),
+        batch=(4, 2, 2), share=(0.1, 0.8, 0.1), sheet_every=2.0,
+    )  # fmt: skip
+
+    def stop(now):
+        if (now.stage, now.step) == ("key frames", 30):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train(config, tmp_path, steps=50, progress=stop)
+    position = json.loads(safe_open(tmp_path / "checkpoint.safetensors", "pt").metadata()["position"])
+    assert position["began"][0] > 0 and position["began"][1] < config.words
+    train(config, tmp_path, steps=50, resume=True)

@@ -145,6 +145,15 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path, tiny_pipel
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_an_export_through_a_link_replaces_what_it_leads_to(tmp_path, tiny_pipeline, tiny_judge):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        assert export_onnx(tiny_pipeline, tmp_path / "link", judge=tiny_judge) == tmp_path / "real"
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "link" / "manifest.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
 def test_an_export_into_the_present_folder_stands_there_whole_twice(tmp_path, tiny_pipeline, tiny_judge, monkeypatch):
     (tmp_path / "here").mkdir()
     for weights in WEIGHTS:

@@ -11,7 +11,9 @@ def still(value, frames=6, height=128, width=160):
     return np.full((frames, height, width, 3), value, np.uint8)
 
 
-@pytest.mark.parametrize("text", ["Go", "A title that is much longer than the picture is wide", "two\nlines"])
+@pytest.mark.parametrize(
+    "text", ["Go", "A title that is much longer than the picture is wide", "two\nlines", "line\n" * 8 + "end"]
+)
 @pytest.mark.parametrize("height, width", [(256, 256), (128, 320)])
 def test_a_title_stands_whole_in_the_middle(text, height, width):
     card = title_card(text, 3, height, width)
@@ -69,6 +71,11 @@ def test_what_cannot_be_written_is_refused(text):
         title_card(text, 1, 64, 64)
     with pytest.raises(UserError, match="write what the picture should say|plain Latin"):
         stamp(still(0), text)
+
+
+def test_a_mark_that_does_not_fit_is_refused_and_not_cut():
+    with pytest.raises(UserError, match="does not fit into 32 x 32"):
+        stamp(still(0, height=32, width=32))
 
 
 def test_a_mark_has_one_line():

@@ -78,7 +78,7 @@ def test_the_videofolder_layout(place, kind):
     assert skipped.pop("sub/b.mp4") == "no caption"
     assert skipped == nameless | {
         "gone.mp4": f"named in {name}, but not there",
-        "a.mp4": f"named twice in {name}",
+        "a.mp4": "named twice in the manifests",
         "more/d.mp4": "no caption",
         "unlisted.mp4": "no caption",
     }
@@ -124,6 +124,24 @@ def shard(path, *members):
                 info = tarfile.TarInfo(member[0])
                 info.size = len(member[1])
                 archive.addfile(info, io.BytesIO(member[1]))
+
+
+def test_of_two_members_of_one_name_the_first_is_skipped_and_what_macos_adds_is_not_named(place):
+    shard(
+        place / "0.tar",
+        *(
+            ("._a.mp4", b"x"),
+            ("walk.1.mp4", b"video"),
+            ("walk.1.txt", b"one"),
+            ("walk.2.mp4", b"video"),
+            ("walk.2.txt", b"two"),
+        ),
+    )
+    videos, skipped = seen(place)
+    assert videos == {"0.tar/walk.2.mp4": "two"}
+    assert skipped == dict.fromkeys(
+        ("0.tar/walk.1.mp4", "0.tar/walk.1.txt"), "another one has the same name up to its first dot"
+    )
 
 
 def test_shards_are_read_member_by_member_and_unpacked_nowhere(place, monkeypatch):

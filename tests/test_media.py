@@ -228,7 +228,21 @@ def test_reading_a_grey_picture_and_one_with_transparency(tmp_path):
     Image.new("L", (20, 10), 77).save(tmp_path / "grey.png")
     Image.new("RGBA", (20, 10), (1, 2, 3, 0)).save(tmp_path / "clear.png")
     assert (media.read(tmp_path / "grey.png") == 77).all()
-    assert media.read(tmp_path / "clear.png").shape == (1, 10, 20, 3)
+    assert (media.read(tmp_path / "clear.png") == np.full((1, 10, 20, 3), 255)).all()  # on white
+    Image.fromarray(np.full((10, 20), 77 * 257, np.uint16)).save(tmp_path / "deep.png")
+    assert (media.read(tmp_path / "deep.png") == 77).all()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_one_frame_is_an_animation_too(tmp_path, suffix):
+    still = clip(1)
+    assert media.read(media.write(tmp_path / f"still{suffix}", still, scale=1)).shape == still.shape
+
+
+@pytest.mark.parametrize("fps", [8, 35, 60, 120])
+def test_a_quick_webp_comes_back_with_all_its_frames(tmp_path, fps):
+    frames = clip(16)
+    assert np.array_equal(media.read(media.write(tmp_path / "quick.webp", frames, fps, scale=1)), frames)
 
 
 def test_a_picture_stands_as_its_camera_says(tmp_path):

@@ -148,3 +148,11 @@ def test_chooser_needs_words_for_every_clip():
         plots.chooser([clip(2)] * 2, ["a"], ["x", "y"], "Which?")
     with pytest.raises(ValueError, match="alt"):
         plots.chooser([clip(2)] * 2, ["a", "b"], ["x", ""], "Which?")
+
+
+def test_clips_that_are_none_and_clips_without_words_are_refused():
+    with pytest.raises(ValueError, match="at least one clip"):
+        plots.chooser([], [], [], "Which?")
+    for make in (lambda: plots.player(clip(), " "), lambda: plots.chooser([clip()], ["a"], [""], "Which?")):
+        with pytest.raises(ValueError, match="alt"):
+            make()

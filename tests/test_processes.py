@@ -157,6 +157,11 @@ def test_what_one_says_counts_more_than_how_the_others_miss_it(in_processes):
         processes.run(in_processes.fail_after_the_other, 2)
 
 
+def test_a_long_report_arrives_whole(in_processes):
+    with pytest.raises(UserError, match="^(word ){40000}$"):
+        processes.run(in_processes.fail_at_length, 2)
+
+
 @pytest.mark.parametrize("number", [0, -1, 2000])
 def test_impossible_numbers_of_processes_are_refused(number):
     with pytest.raises(UserError, match="processes cannot work here: choose from 1 to"):

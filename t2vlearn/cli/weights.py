@@ -63,7 +63,8 @@ def onnx(
     """Write ONNX files for text, key frames, video, decoder and judge, and manifest.json, which says how to use them."""
     from t2vlearn.export import export_onnx
 
+    pipe = load(weights).cpu()
     with terminal.console().status("writing ONNX files ..."):
-        written = export_onnx(load(weights).cpu(), folder, store)
+        written = export_onnx(pipe, folder, store)
     size = sum(path.stat().st_size for path in written.iterdir())
     typer.echo(f"{written}: {len(list(written.iterdir()))} files, {size / 1e6:.1f} MB")

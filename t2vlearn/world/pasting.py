@@ -51,10 +51,11 @@ def cut_out(image: np.ndarray) -> np.ndarray:
 
 
 def dress(drawing: np.ndarray, colour: str) -> Tensor:
-    """A cut-out in the world's style: 48 x 48 x 4 with a dark outline, what was coloured in one colour of the world.
+    """A cut-out in the world's style: 48 x 48 pixels with a dark outline, what was coloured in one colour of the world.
 
-    A pixel whose channels differ by more than a quarter counts as coloured; it keeps how light it is beside the others. Black,
-    white and grey stay. (Why one colour? The codec draws what it was shown, and that had one colour each: chapter 15.)
+    A pixel whose channels differ by more than a quarter counts as coloured. What is darker than most of it stays darker, down
+    to a half; what is lighter does not stand out. Black, white and grey stay. (Why one colour? The codec draws what it was
+    shown, and that had one colour each: chapter 15.)
 
     Args:
         drawing: uint8 (s, s, 4), see `cut_out`.
@@ -128,6 +129,6 @@ def caption_with(word: str, scene: Scene, seed: int = 0, **options) -> Caption:
     """An English caption of a scene with one actor, drawn by `seed`, in which `word` is the noun. `options`: see `caption`."""
     caption = scene.caption("en", seed, **options)
     nouns = [phrase for phrase, meant in names().items() if meant == ("subject", scene.actors[0].subject)]
-    text = Caption(re.sub(rf"(?:(?:little|toy) )?\b(?:{'|'.join(nouns)})\b", word, caption, count=1))
+    text = Caption(re.sub(rf"(?:(?:little|toy) )?\b(?:{'|'.join(nouns)})\b", lambda _: word, caption, count=1))
     text.named = caption.named
     return text

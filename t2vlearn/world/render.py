@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vlearn.world.places import BACKGROUNDS
-from t2vlearn.world.scenes import ACTIONS, SUBJECTS, Scene
+from t2vlearn.world.scenes import SUBJECTS, Scene
 from t2vlearn.world.sprites import INK, SPRITES, coverage
 
 RGB = {
@@ -91,7 +91,8 @@ def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> Path:
         small, large = (scale * g * (0.97 + 0.06 * r[4]) for g in GROWTH)
         start, end = (small, large) if action == "grows" else (large, small)
         size = start + (end - start) * u
-    elif action == "plays with a ball":
+    else:
+        assert action == "plays with a ball", action
         # The subject hops on one side; the ball goes out and back once, bouncing four times.
         ball_radius = BALL_RADIUS * scale**0.5
         x = torch.full_like(u, mid_x - facing * (half_x * (0.75 + 0.2 * r[1])))
@@ -154,6 +155,8 @@ def _draw(canvas: Tensor, name: str, rows: list[dict], size: int, pad: int) -> N
 
 def _times(num_frames: int, frames: Sequence[int] | None) -> Tensor:
     wanted = list(range(num_frames)) if frames is None else list(frames)
+    if not wanted or not all(0 <= i < num_frames for i in wanted):
+        raise ValueError(f"frames are numbers from 0 to {num_frames - 1}, at least one, not {wanted}")
     return torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
 
 
@@ -280,6 +283,3 @@ def render(
             if name in groups:
                 _draw(canvas, name, groups[name], size, pad)
     return inside.transpose(0, 1).contiguous()
-
-
-assert len(ACTIONS) == 10  # `_path` has a branch for each action

@@ -88,3 +88,8 @@ def test_captions_name_the_new_word_and_all_else_as_before():
         # the action of a subject that is not known has nobody to belong to, but stands in the sentence
         for key in caption.named & {"place"}:
             assert read[key] == scene.attributes[key]
+
+
+def test_a_word_is_taken_as_it_stands():
+    scene = sample_scenes(1, seed=1)[0]
+    assert r"\d" in caption_with(r"\d", scene)

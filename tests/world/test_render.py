@@ -242,3 +242,9 @@ def test_colours_can_be_told_apart():
     for first, second in product(COLOURS, repeat=2):
         if first != second:
             assert np.linalg.norm(np.subtract(RGB[first], RGB[second])) > 0.3
+
+
+@pytest.mark.parametrize("frames", [[], [-1], [0, 16]])
+def test_frames_that_a_clip_does_not_have_are_refused(frames):
+    with pytest.raises(ValueError, match="from 0 to 15"):
+        render(sample_scenes(1), 16, 16, frames=frames)
