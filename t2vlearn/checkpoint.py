@@ -27,6 +27,16 @@ def exists(folder: Path) -> bool:
     return any((folder / name).exists() for name in (LATEST, PREVIOUS))
 
 
+def check(folder: Path) -> None:
+    """Refuse to go on from nothing.
+
+    Raises:
+        UserError: if there is no checkpoint.
+    """
+    if not exists(folder):
+        raise UserError(f"there is no {folder / LATEST} to resume from: leave --resume out")
+
+
 def remove(folder: Path) -> None:
     """A run that is over needs none."""
     for name in (PREVIOUS, LATEST):
@@ -69,8 +79,7 @@ def read(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: if there is none, none is whole, or it is of another run.
     """
-    if not exists(folder):
-        raise UserError(f"there is no {folder / LATEST} to resume from: leave --resume out")
+    check(folder)
     damage = []
     for path in (folder / LATEST, folder / PREVIOUS):
         if not path.exists():

@@ -101,8 +101,8 @@ def train(
         raise UserError(f"a batch cannot be taken in {accumulate} parts: choose 1 or more")
     check_tracker(tracker)
     out = Path(out)
-    if resume and not checkpoint.exists(out):  # before a folder is made that nobody wants
-        raise UserError(f"there is no {out / checkpoint.LATEST} to resume from: leave --resume out")
+    if resume:  # before a folder is made that nobody wants
+        checkpoint.check(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / LOG).touch()
@@ -356,4 +356,4 @@ class _Run:
             self.stage.step, self.stage.seconds = int(position["step"]), position["seconds"]
             self.stage.loss, self.stage.clips = position["loss"], int(position["clips"])
             self.stage.ema.updates, self.stage.skipped = int(position["updates"]), int(position["skipped"])
-            self.stage.task.began = int(position["began"][0]), position["began"][1]
+            self.stage.task.began = tuple(position.get("began", (0, 0.0)))  # an earlier version did not save it

@@ -250,9 +250,16 @@ def test_less_motion_is_respected(browser):
     assert picture.get_attribute("src") == moves
     page.get_by_role("button", name="Pause").click()
     assert picture.get_attribute("src") == still
-    page.set_content(f"<body>{tree()._static()}</body>")
+    rising = np.concatenate([grey(value, 1) for value in (40, 80, 120)])
+    page.set_content(
+        f"<body>{ClipTree(rising, {'a': 'go on'}, lambda *_: [], depth=0, question='?', alt='grey', fps=5)._static()}</body>"
+    )
+    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label') === 'grey'")
+    assert grey_of(page) == 120  # its last frame
     page.get_by_role("button", name="Play this clip").click()
-    page.wait_for_function("document.querySelector('canvas').getAttribute('aria-label') === 'a grey square'")
+    first = "document.querySelector('canvas').getContext('2d').getImageData(4, 4, 1, 1).data[0]"
+    for value in (40, 80, 120):
+        page.wait_for_function(f"{first} === {value}")
     context.close()
 
 

@@ -17,10 +17,9 @@ function render({ model, el }) {
   });
   const buttons = actions.map(([key, label]) => make("button", { type: "button", style: BUTTON }, `${symbols[key] ?? key} ${label}`));
   const again = make("button", { type: "button", style: BUTTON }, "Start again");
-  let still = quiet();
-  const moves = make("button", { type: "button", style: BUTTON }, "Play this clip");
+  const replay = make("button", { type: "button", style: BUTTON }, "Play this clip");
   const says = make("div", { role: "status", style: "margin-top: 0.4em; min-height: 3em" });
-  const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again, ...(still ? [moves] : []));
+  const row = make("div", { style: "display: flex; gap: 0.5em; flex-wrap: wrap; margin-top: 0.5em" }, ...buttons, again, ...(quiet() ? [replay] : []));
   const stage = make("div", { role: "group", "aria-label": model.get("question"), tabindex: 0, style: "width: fit-content; padding: 0.4em" }, make("div", {}, model.get("question")), screen, row, says);
   el.replaceChildren(stage);
 
@@ -48,7 +47,7 @@ function render({ model, el }) {
     if (held >= 0 && !can(held)) again.focus(); // a disabled button would lose the keyboard's place
   }
 
-  async function play() {
+  async function play(moving = !quiet()) {
     const { strip, frames, alt } = clips[path];
     playing = true;
     const picture = new Image();
@@ -62,7 +61,7 @@ function render({ model, el }) {
     }
     screen.setAttribute("aria-label", alt);
     describe();
-    let frame = still ? frames - 1 : 0;
+    let frame = moving ? 0 : frames - 1;
     clearInterval(timer);
     const draw = () => ink.drawImage(picture, -frame * size, 0);
     draw();
@@ -95,11 +94,7 @@ function render({ model, el }) {
     wish = asked = null;
     play();
   });
-  moves.addEventListener("click", () => {
-    still = false;
-    play();
-    still = true;
-  });
+  replay.addEventListener("click", () => play(true));
   stage.addEventListener("keydown", (event) => {
     const choice = actions.findIndex(([key]) => key === event.key);
     if (choice < 0 || event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own

@@ -92,8 +92,8 @@ function render({ model, el }) {
     const top = range[1];
     dial.addEventListener("input", () => {
       const place = Number(dial.value);
-      const value_ = Number((least * (most / least) ** (place / top)).toPrecision(3));
-      p[name] = !log ? place : kind === "count" ? Math.round(value_) : value_;
+      const scaled = Number((least * (most / least) ** (place / top)).toPrecision(3));
+      p[name] = !log ? place : kind === "count" ? Math.round(scaled) : scaled;
       show(name);
     });
     shown[name] = (moved) => {

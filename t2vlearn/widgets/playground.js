@@ -28,7 +28,7 @@ function kernel(model) {
     addEventListener: (...listener) => answers.addEventListener(...listener),
     terminate() {
       model.off("msg:custom", hear);
-      model.send({ type: "cancel", id: last });
+      if (last !== undefined) model.send({ type: "cancel", id: last });
     },
   };
 }

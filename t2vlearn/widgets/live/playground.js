@@ -180,14 +180,14 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     settle();
     return true;
   }
-  function showChips(language_) {
-    const join = language_ === "en" ? " " : "";
-    chips.lang = language_;
+  function showChips(chosen) {
+    const join = chosen === "en" ? " " : "";
+    chips.lang = chosen;
     chips.replaceChildren(
-      ...CHIPS[language_].map((choices, i) =>
+      ...CHIPS[chosen].map((choices, i) =>
         make(
           "div",
-          { role: "group", "aria-label": GROUPS[language_][i] },
+          { role: "group", "aria-label": GROUPS[chosen][i] },
           ...choices.map((choice) => {
             const chip = make("button", { type: "button", class: "t2v-live-chip" }, choice);
             chip.addEventListener("click", () => {
@@ -199,7 +199,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
         ),
       ),
     );
-    language.setAttribute("aria-pressed", String(language_ === "zh"));
+    language.setAttribute("aria-pressed", String(chosen === "zh"));
   }
   language.addEventListener("click", () => showChips(language.getAttribute("aria-pressed") === "true" ? "en" : "zh"));
   for (const node of [prompt, seed, steps, guidance]) node.addEventListener("input", settle);
