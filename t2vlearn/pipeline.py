@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,13 +139,7 @@ class TextToVideoPipeline(nn.Module, PyTorchModelHubMixin, library_name="t2vlear
             self.check_prompt(negative_prompt)
         text, null = self.encode_prompt(prompts, negative_prompt)
         n, c = len(prompts), self.config
-        seeds = (
-            [seed + i for i in range(n)]
-            if isinstance(seed, int | np.integer)
-            else list(seed)
-            if isinstance(seed, Sequence | np.ndarray)
-            else [seed]
-        )
+        seeds = list(seed) if isinstance(seed, Iterable) else [seed + i for i in range(n)]
         if len(seeds) != n:
             raise UserError(f"{n} prompts need {n} seeds, not {len(seeds)}")
 
