@@ -149,6 +149,16 @@ def test_several_prompts_stand_side_by_side(here, weights):
     assert media.read("two.webp").shape[1:] == (8 * 32, 8 * 65, 3)
 
 
+def test_what_was_left_open_is_said(here, weights):
+    result = run("generate", "a car jumps", "一只小狗", "--extend", "--seed", 5, "--steps", 1, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    from t2vlearn.world import extend_prompt
+
+    first, second = extend_prompt("a car jumps", 5), extend_prompt("一只小狗", 6)
+    assert result.stdout.startswith(f"prompt      {first}\nprompt      {second}\n")
+    assert "size" in result.stdout and (here / "out" / "a-car-jumps.mp4").exists()
+
+
 def test_chinese_prompts_name_their_files(here, weights):
     result = run("generate", "一只小狗在公园里玩耍", "--weights", weights, "--steps", 1)
     assert result.exit_code == 0, result.output
@@ -196,8 +206,9 @@ def test_story_refuses(here, weights, arguments, words):
     assert os.listdir() == []
 
 
-def test_unknown_words_are_named_with_near_ones_and_the_video_is_made(here, weights):
-    result = run("generate", "a pupy in the park", "--weights", weights, "--steps", 1, "-o", "a.webp")
+@pytest.mark.parametrize("options", [["a pupy in the park"], ["a pupy star in the park", "--extend"]])
+def test_unknown_words_are_named_with_near_ones_and_the_video_is_made(here, weights, options):
+    result = run("generate", *options, "--weights", weights, "--steps", 1, "-o", "a.webp")
     assert result.exit_code == 0, result.output
     notes = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
     assert len(notes) == 1 and "pupy" in notes[0] and "puppy" in notes[0]
@@ -224,6 +235,8 @@ def test_unknown_words_are_named_with_near_ones_and_the_video_is_made(here, weig
         (["a puppy", "--image", "file"], ["cannot read"]),
         (["a puppy", "--continue", "missing.mp4"], ["missing.mp4"]),
         (["a puppy", "--image", "file", "--continue", "file"], ["not both"]),
+        (["a puppy", "--extend", "--image", "file"], ["--extend"]),
+        (["xyzzy plugh", "--extend"], ["xyzzy", "plugh"]),
     ],
 )
 def test_generate_refuses(here, weights, arguments, words):

@@ -40,6 +40,7 @@ def _slug(prompt: str) -> str:
         't2vlearn generate "a brown puppy plays in the park"',
         't2vlearn generate "一只小狗在公园里玩耍" -o puppy.gif --seed 3',
         't2vlearn generate "a red star jumps" "a blue car moves left" -o two.mp4',
+        't2vlearn generate "a car jumps" --extend -o car.mp4',
         't2vlearn generate "a kitten runs to the right" --continue puppy.gif -o more.mp4',
     ),
 )
@@ -59,6 +60,12 @@ def generate(
     steps: Steps = 20,
     guidance: Guidance = None,
     negative: Annotated[str, typer.Option(help="What the video should not show.")] = "",
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend", help="Say first what the words leave open, such as a colour: it then stays as it is more often."
+        ),
+    ] = False,
     image: Annotated[Path | None, typer.Option(help="A picture to start from: it becomes the first frame.")] = None,
     continue_from: Annotated[
         Path | None, typer.Option("--continue", help="A video to go on from where it ends.")
@@ -72,18 +79,25 @@ def generate(
     from t2vlearn import media
     from t2vlearn.files import check_output
     from t2vlearn.judge import NUM_FRAMES
+    from t2vlearn.world import extend_prompt
 
     output = check_output(output or Path("out") / f"{_slug(prompts[0])}.mp4", media.SUFFIXES)
     sheet = check_output(output.with_name(f"{output.stem}-keyframes.png"))
     if image and continue_from:
         raise UserError("give --image or --continue, not both")
+    if extend and (image or continue_from):
+        raise UserError("give --extend without --image and --continue: a picture shows what the words leave open")
     given = media.read(image or continue_from) if image or continue_from else None  # type: ignore[arg-type]
     pipe = load(weights)
     if given is not None:
         given = media.fit(given, pipe.config.size)
     with terminal.warnings_as_notes(), terminal.bars() as show:
+        said = [extend_prompt(prompt, seed + i) for i, prompt in enumerate(prompts)] if extend else prompts
+        for prompt in prompts:
+            if prompt not in said:  # words that nobody knows are no longer in it
+                pipe.check_prompt(prompt)
         result = pipe(
-            prompts,
+            said,
             num_inference_steps=steps,
             guidance_scale=guidance,
             negative_prompt=negative,
@@ -94,11 +108,13 @@ def generate(
         )
     result.save(output)
     media.write_clips(sheet, result.keyframes, mark=media.MARK)
+    for prompt in said if extend else []:
+        typer.echo(f"prompt      {prompt}")
     typer.echo(f"video       {output}")
     typer.echo(f"key frames  {sheet}")
     # The judge knows the toy world, not other people's videos, and clips of one length.
     if "clips" not in pipe.info and pipe.config.num_frames == NUM_FRAMES:
-        _print_verdict(prompts, result.frames)
+        _print_verdict(said, result.frames)
 
 
 @app.command(

@@ -1,6 +1,7 @@
 """The captioned toy world: scenes, captions in two languages, and a renderer. It knows no model."""
 
 from t2vlearn.world.captions import Caption, parse_prompt
+from t2vlearn.world.extension import extend_prompt
 from t2vlearn.world.pasting import caption_with, cut_out, paste
 from t2vlearn.world.render import draw_places, find_paths, render
 from t2vlearn.world.scenes import (
@@ -31,6 +32,7 @@ __all__ = [
     "caption_with",
     "cut_out",
     "draw_places",
+    "extend_prompt",
     "find_paths",
     "parse_prompt",
     "paste",
