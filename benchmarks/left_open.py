@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import rgb_to_hsv
 from rich.progress import Progress
 
 from t2vlearn import Judge, TextToVideoPipeline
@@ -46,12 +47,12 @@ def prompts(n: int):
 def hues(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frames (f, h, w, 3) in [0, 1] -> hue of each in degrees, and whether it has enough colour to have one.
 
-    The angle of sum_p c_p e^(i h_p), with c = max - min and h = atan2(sqrt(3) (g - b), 2 r - g - b) of each colourful pixel p.
+    The angle of sum_p c_p e^(i h_p), h the hue and c = max - min of each colourful pixel p. As chapter 10 has it.
     """
-    r, g, b = np.moveaxis(frames, -1, 0)
-    chroma = frames.max(-1) - frames.min(-1)
+    hue, saturation, value = np.moveaxis(rgb_to_hsv(frames), -1, 0)
+    chroma = saturation * value
     weight = np.where(chroma > COLOURFUL, chroma, 0)
-    total = (weight * np.exp(1j * np.arctan2(np.sqrt(3) * (g - b), 2 * r - g - b))).sum((1, 2))
+    total = (weight * np.exp(2j * np.pi * hue)).sum((1, 2))
     return np.degrees(np.angle(total)), weight.sum((1, 2)) > LEAST
 
 

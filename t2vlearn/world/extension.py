@@ -19,9 +19,9 @@ TRIES = 100  # draws of what is left open, and of sentences
 def extend_prompt(prompt: str, seed: int = 0) -> str:
     """A caption that names all that the prompt names (`parse_prompt`), and all that it leaves open, drawn by (prompt, seed).
 
-    "a car jumps" becomes, for one seed, "a small green car hops at night". A caption has the prompt's language and training's
-    patterns; words that name nothing are dropped. What cannot be extended is returned as it is: a prompt without a subject,
-    one that names everything, or one that no scene fits, such as a small car that grows.
+    "a car jumps" becomes, with seed 0, "in a park, a large blue toy car jumps". A caption has the prompt's language and
+    training's patterns; words that name nothing are dropped. What cannot be extended is returned as it is: a prompt without a
+    subject, one that names everything, or one that no scene fits, such as a small car that grows.
     """
     named = parse_prompt(prompt)
     suffixes = [suffix for suffix in ("", SECOND) if f"subject{suffix}" in named]
@@ -29,8 +29,7 @@ def extend_prompt(prompt: str, seed: int = 0) -> str:
     language = "zh" if any("\u3400" <= character <= "\u9fff" for character in prompt) else "en"
 
     def value(name: str) -> str:
-        key = name.removesuffix(SECOND)
-        return named.get(name) or str(rng.choice(ATTRIBUTES[key]))
+        return named.get(name) or str(rng.choice(ATTRIBUTES[name.removesuffix(SECOND)]))
 
     for _ in range(TRIES if suffixes else 0):
         actors = [Actor(*(value(name + s) for name in ("subject", "colour", "size", "action"))) for s in suffixes]
