@@ -23,6 +23,12 @@ def _below(y: Tensor, horizon: Tensor, pixel: float, x: Tensor) -> Tensor:
     return coverage(horizon - y, pixel).expand(-1, -1, x.shape[2])
 
 
+def _discs(x: Tensor, y: Tensor, centres: tuple[tuple[float, float], ...], radius: float) -> Tensor:
+    """Signed distance to the union of discs."""
+    cx, cy = torch.tensor(centres, dtype=x.dtype, device=x.device).T[..., None, None, None]
+    return ellipse(x, y, cx, cy, radius, radius).amin(0)
+
+
 def park(x: Tensor, y: Tensor, u: Tensor, pixel: float) -> Tensor:
     """Sky, grass and one round tree."""
     image = _fill(x, y, (0.70, 0.88, 0.98))
@@ -52,8 +58,7 @@ def night(x: Tensor, y: Tensor, u: Tensor, pixel: float) -> Tensor:
     moon = torch.maximum(ellipse(x - side, y, 0, 0.16, 0.1, 0.1), -ellipse(x - side, y, 0.05, 0.13, 0.085, 0.085))
     _paint(image, coverage(moon, pixel), (0.98, 0.95, 0.75))
     spots = ((0.33, 0.11), (0.5, 0.28), (0.67, 0.11), (0.08, 0.42), (0.92, 0.42))
-    stars = [ellipse(x, y, sx, sy, 0.02, 0.02) for sx, sy in spots]
-    _paint(image, coverage(union(*stars), pixel), (0.85, 0.88, 1.0))
+    _paint(image, coverage(_discs(x, y, spots, 0.02), pixel), (0.85, 0.88, 1.0))
     return image
 
 
@@ -68,8 +73,7 @@ def snow(x: Tensor, y: Tensor, u: Tensor, pixel: float) -> Tensor:
         cap = polygon(x - side, y, (0.0, top), (half * 0.4, top + 0.1), (-half * 0.4, top + 0.1))
         _paint(image, coverage(cap, pixel), (0.97, 0.98, 1.0))
     spots = ((0.3, 0.1), (0.52, 0.22), (0.7, 0.08), (0.42, 0.42), (0.62, 0.42))
-    flakes = [ellipse(x, y, fx, fy, 0.022, 0.022) for fx, fy in spots]
-    _paint(image, coverage(union(*flakes), pixel), (0.97, 0.98, 1.0))
+    _paint(image, coverage(_discs(x, y, spots, 0.022), pixel), (0.97, 0.98, 1.0))
     return image
 
 

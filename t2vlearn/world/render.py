@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ OUTLINE = 0.13  # in units of the half height
 BALL_RADIUS = 0.09
 CYCLE = 15 / 4  # leg, tail, wing and wheel cycles a clip: four frames each in a clip of 16
 UNIFORMS = 10  # random numbers an actor or a place takes
+KEPT = 1024  # clips whose numbers and paths are remembered: a training step asks for the same ones two to four times
 
 #: Where actors live, as (x0, x1, y0, y1, scale): one alone has the frame; two share it side by side or in two lanes.
 ALONE = ((0.0, 1.0, 0.0, 1.0, 1.0),)
@@ -117,30 +119,46 @@ def _tones(rgb: Tensor) -> dict[str, Tensor]:
     return {"coat": rgb, "dark": rgb * 0.62, "light": rgb + (1 - rgb) * 0.72, "outline": rgb * 0.28}
 
 
-def _draw(canvas: Tensor, name: str, rows: list[dict], size: int, pad: int) -> None:
+class _Sprite(NamedTuple):
+    """One thing in a clip: centre and half height (f,), facing, RGB, where its cycle starts (in cycles), how far legs swing."""
+
+    clip: int
+    x: Tensor
+    y: Tensor
+    size: Tensor
+    facing: float
+    rgb: tuple[float, float, float]
+    start: float
+    swing: float
+
+
+def _draw(canvas: Tensor, name: str, rows: list[_Sprite], size: int, pad: int, u: Tensor) -> None:
     """Draw one kind of sprite onto `canvas` (3, n, f, size + 2 pad, size + 2 pad): only inside a window around it."""
     device, frames, width = canvas.device, canvas.shape[2], canvas.shape[-1]
-    clip = torch.tensor([row["clip"] for row in rows], device=device)
-    stack = {key: torch.stack([row[key] for row in rows]).to(device) for key in ("x", "y", "size", "gait", "phase")}
-    facing = torch.tensor([row["facing"] for row in rows], device=device).view(-1, 1, 1, 1)
+    clip = torch.tensor([row.clip for row in rows], device=device)
+    centre_x, centre_y, half = torch.stack([torch.stack(row[1:4]) for row in rows], 1).to(device)[..., None, None]
+    numbers = torch.tensor(
+        [(row.facing, row.start, row.swing, *row.rgb) for row in rows], dtype=canvas.dtype, device=device
+    )
+    facing, start, swing = numbers[:, :3].T[..., None, None, None]
+    phase = 2 * math.pi * (start + CYCLE * u.to(device)[:, None, None])  # (g, f, 1, 1), as centre_x and half
     reach = 1 + OUTLINE + 0.05
-    window = math.ceil(2 * reach * float(stack["size"].max()) * size) + 2
+    window = math.ceil(2 * reach * float(half.max()) * size) + 2
     # Integer window corners; the sub-pixel rest stays in the local coordinates.
-    corner_x = (stack["x"] * size - window / 2).floor().long().clamp(-pad, size + pad - window)  # (g, f)
-    corner_y = (stack["y"] * size - window / 2).floor().long().clamp(-pad, size + pad - window)
-    steps = torch.arange(window, device=device)
-    scale = (stack["size"] * size)[..., None, None]  # pixels a local unit
-    x = (corner_x[..., None, None] + steps + 0.5 - stack["x"][..., None, None] * size) / scale * facing  # (g, f, 1, w)
-    y = (corner_y[..., None, None] + steps[:, None] + 0.5 - stack["y"][..., None, None] * size) / scale  # (g, f, h, 1)
-    layers = SPRITES[name](x, y, stack["gait"][..., None, None], stack["phase"][..., None, None])
+    corner_x = (centre_x * size - window / 2).floor().long().clamp(-pad, size + pad - window)
+    corner_y = (centre_y * size - window / 2).floor().long().clamp(-pad, size + pad - window)
+    steps, scale = torch.arange(window, device=device), half * size  # pixels a local unit
+    x = (corner_x + steps + 0.5 - centre_x * size) / scale * facing  # (g, f, 1, w)
+    y = (corner_y + steps[:, None] + 0.5 - centre_y * size) / scale  # (g, f, h, 1)
+    layers = SPRITES[name](x, y, swing * torch.sin(phase), phase)
 
-    row = (corner_y + pad)[..., None, None] + steps[:, None]
+    row = corner_y + pad + steps[:, None]
     base = (clip[:, None] * frames + torch.arange(frames, device=device))[..., None, None] * width
-    index = ((base + row) * width + (corner_x + pad)[..., None, None] + steps).flatten()  # pixels of all windows
+    index = ((base + row) * width + corner_x + pad + steps).flatten()  # pixels of all windows
     flat = canvas.view(3, -1)
     patch = flat.index_select(1, index).view(3, len(rows), frames, window, window)
 
-    rgb = torch.tensor([row["rgb"] for row in rows], dtype=canvas.dtype, device=device).T[..., None, None, None]
+    rgb = numbers[:, 3:].T[..., None, None, None]
     tones = {tone: _signed(colour) for tone, colour in _tones(rgb).items()}
     pixel = 1 / scale
     painted = [(layers[0][0] - OUTLINE, "outline"), *layers]
@@ -153,16 +171,26 @@ def _draw(canvas: Tensor, name: str, rows: list[dict], size: int, pad: int) -> N
         flat[channel].scatter_(0, index, patch[channel].flatten())
 
 
-def _times(num_frames: int, frames: Sequence[int] | None) -> Tensor:
-    wanted = list(range(num_frames)) if frames is None else list(frames)
+def _wanted(num_frames: int, frames: Sequence[int] | None) -> tuple[int, ...]:
+    return tuple(range(num_frames) if frames is None else frames)
+
+
+@lru_cache(KEPT)
+def _times(num_frames: int, wanted: tuple[int, ...]) -> Tensor:
     if not wanted or not all(0 <= i < num_frames for i in wanted):
-        raise ValueError(f"frames are numbers from 0 to {num_frames - 1}, at least one, not {wanted}")
+        raise ValueError(f"frames are numbers from 0 to {num_frames - 1}, at least one, not {list(wanted)}")
     return torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
 
 
+@lru_cache(KEPT)
+def _uniforms(seed: int, index: int) -> np.ndarray:
+    """Uniform numbers (3, UNIFORMS) of a clip: for its first actor, its second, its place."""
+    return np.random.default_rng((seed, index)).random((3, UNIFORMS))
+
+
 def _numbers(n: int, seed: int, start: int) -> np.ndarray:
-    """Uniform numbers (n, 3, UNIFORMS) of each clip: for its first actor, its second, its place."""
-    return np.stack([np.random.default_rng((seed, start + i)).random((3, UNIFORMS)) for i in range(n)])
+    """The same of clips one after the other: (n, 3, UNIFORMS)."""
+    return np.stack([_uniforms(seed, start + i) for i in range(n)])
 
 
 def _pad(size: int) -> int:
@@ -170,28 +198,28 @@ def _pad(size: int) -> int:
     return math.ceil(0.32 * size) + 2
 
 
-def _phase(r: np.ndarray, u: Tensor) -> Tensor:
-    return 2 * math.pi * (float(r[6]) + CYCLE * u)
-
-
-def _toy(clip: int, path: Path, phase: Tensor) -> dict:
-    """The ball of a path, as `_draw` wants it."""
-    x, y, size = path.ball  # type: ignore[misc]
-    return {"clip": clip, "phase": phase, "gait": phase, "x": x, "y": y, "size": size, "facing": 1.0, "rgb": INK}
+def _ball_of(path: Path, clip: int, r: np.ndarray) -> _Sprite:
+    assert path.ball is not None
+    return _Sprite(clip, *path.ball, 1.0, INK, r[6], 0.0)
 
 
 def find_paths(
     scenes: Sequence[Scene], num_frames: int = 16, seed: int = 0, frames: Sequence[int] | None = None, start: int = 0
 ) -> list[list[Path]]:
-    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each."""
-    u, numbers = _times(num_frames, frames), _numbers(len(scenes), seed, start)
-    found = []
-    for scene, rows in zip(scenes, numbers):
-        one = []
-        for actor, region, r in zip(scene.actors, regions(scene), rows):
-            low, spread = RADIUS[actor.size]
-            one.append(_path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r))
-        found.append(one)
+    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each.
+
+    The paths are remembered for a while: replace their tensors rather than change what is in them.
+    """
+    wanted = _wanted(num_frames, frames)
+    return [list(_paths_of(scene, num_frames, seed, wanted, start + i)) for i, scene in enumerate(scenes)]
+
+
+@lru_cache(KEPT)
+def _paths_of(scene: Scene, num_frames: int, seed: int, wanted: tuple[int, ...], index: int) -> list[Path]:
+    u, found = _times(num_frames, wanted), []
+    for actor, region, r in zip(scene.actors, regions(scene), _uniforms(seed, index)):
+        low, spread = RADIUS[actor.size]
+        found.append(_path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r))
     return found
 
 
@@ -222,14 +250,12 @@ def draw_ball(
     start: int = 0,
 ) -> None:
     """Add the ball of each first actor that plays with one to `clips` (n, 3, f, h, w), in place."""
-    size, u, numbers = clips.shape[-1], _times(num_frames, frames), _numbers(len(scenes), seed, start)
-    rows = [
-        _toy(i, path[0], _phase(r[0], u)) for i, (path, r) in enumerate(zip(paths, numbers)) if path[0].ball is not None
-    ]
+    size, numbers = clips.shape[-1], _numbers(len(scenes), seed, start)
+    rows = [_ball_of(path[0], i, r[0]) for i, (path, r) in enumerate(zip(paths, numbers)) if path[0].ball is not None]
     if rows:
         pad = _pad(size)
         canvas = F.pad(clips.transpose(0, 1), (pad,) * 4).contiguous()
-        _draw(canvas, "ball", rows, size, pad)
+        _draw(canvas, "ball", rows, size, pad, _times(num_frames, _wanted(num_frames, frames)))
         clips.copy_(canvas[..., pad:-pad, pad:-pad].transpose(0, 1))
 
 
@@ -259,7 +285,7 @@ def render(
     Returns:
         float32 (n, 3, f, h, w) in [-1, 1].
     """
-    u, numbers = _times(num_frames, frames), _numbers(len(scenes), seed, start)
+    u, numbers = _times(num_frames, _wanted(num_frames, frames)), _numbers(len(scenes), seed, start)
     paths = find_paths(scenes, num_frames, seed, frames, start) if paths is None else paths
     pad = _pad(size)
     canvas = torch.empty(3, len(scenes), len(u), size + 2 * pad, size + 2 * pad, device=device)
@@ -267,19 +293,17 @@ def render(
     inside[:] = draw_places(scenes, size, seed, device, start).transpose(0, 1).unsqueeze(2)  # the same in every frame
 
     for slot in range(2):  # the second actor stands in front of the first, a ball in front of its player
-        groups: dict[str, list[dict]] = {}
+        groups: dict[str, list[_Sprite]] = {}
         for i, scene in enumerate(scenes):
             if slot >= len(scene.actors):
                 continue
             actor, r, path = scene.actors[slot], numbers[i, slot], paths[i][slot]
-            phase = _phase(r, u)
-            runs = 1.0 if actor.action.startswith(("moves", "circles", "plays")) else 0.35
-            common = {"clip": i, "phase": phase, "gait": runs * torch.sin(phase)}
-            body = {"x": path.x, "y": path.y, "size": path.size, "facing": path.facing}
-            groups.setdefault(actor.subject, []).append(common | body | {"rgb": RGB[actor.colour]})
+            swing = 1.0 if actor.action.startswith(("moves", "circles", "plays")) else 0.35
+            body = _Sprite(i, *path[:4], RGB[actor.colour], r[6], swing)
+            groups.setdefault(actor.subject, []).append(body)
             if path.ball is not None:
-                groups.setdefault("ball", []).append(_toy(i, path, phase))
+                groups.setdefault("ball", []).append(_ball_of(path, i, r))
         for name in (*SUBJECTS, "ball"):
             if name in groups:
-                _draw(canvas, name, groups[name], size, pad)
+                _draw(canvas, name, groups[name], size, pad, u)
     return inside.transpose(0, 1).contiguous()
