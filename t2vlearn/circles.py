@@ -96,12 +96,12 @@ class Circles(World):
         paths = find_paths(scenes, c.num_frames, self.seed, numbers, start)
         if self.arc == 1:
             return paths
-        starts = find_paths(scenes, c.num_frames, self.seed, [0], start)
-        for scene, path, first in zip(scenes, paths, starts, strict=True):
+        for number, (scene, path) in enumerate(zip(scenes, paths, strict=True), start):
             for i, (actor, (x0, x1, y0, y1, _)) in enumerate(zip(scene.actors, regions(scene), strict=True)):
                 if actor.action in WAYS:
                     mid_x, mid_y = (x0 + x1) / 2, (y0 + y1) / 2
-                    angle = math.atan2(float(first[i].y) - mid_y, float(first[i].x) - mid_x)
+                    first = find_paths([scene], c.num_frames, self.seed, [0], number)[0][i]
+                    angle = math.atan2(float(first.y) - mid_y, float(first.x) - mid_x)
                     turn = (self.arc - 1) * angle  # the start goes from angle to arc * angle
                     x, y = path[i].x - mid_x, path[i].y - mid_y
                     path[i] = path[i]._replace(

@@ -77,7 +77,7 @@ PRESETS = {
         pipeline=PipelineConfig(convs=1),
         batch=(32, 16, 4),
         share=(0.24, 0.62, 0.14),
-        muon_lr=(3e-3, 2e-3, 3e-3),
+        muon_lr=(5e-3, 3.2e-3, 3e-3),
         adamw_lr=(2e-3, 1.5e-3, 2e-3),
         questions=0.1,
         words=0.1,

@@ -253,6 +253,8 @@ class KeyframeTask(_DenoiserTask):
             # After 250 steps AdamW has taught the words left and right, and Muon has not (benchmarks/LOG.md).
             self.for_adamw = ("text_encoder.", "denoiser.time.", "denoiser.pooled.", ".heads.")
         self.circles: Circles | None = None
+        # Whether there is time for the lesson; decided when it begins, so that it is seen through, or stays left out.
+        self.enough = self.decided = False
         if config.turns[0] < config.turns[1] and isinstance(self.source, World):
             self.source = self.circles = Circles(self.source.config, self.source.seed)
             self.world = self.circles if self.world is not None else None
@@ -263,11 +265,12 @@ class KeyframeTask(_DenoiserTask):
         if self.circles is not None:
             (start, end), words = self.config.turns, not self.pictured(fraction)
             if words:  # whose steps are quick, and say nothing of the others'
-                self.began = step, fraction
-            # In steps, as fast as they have been since pictures came in.
-            time = (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
-            enough = words or round(time) >= ENOUGH
-            self.lesson = lesson_at(fraction, self.config.words, (start, end)) if enough else Lesson()
+                self.began, self.enough = (step, fraction), True
+            elif fraction < start or not self.decided:
+                # In steps, as fast as they have been since pictures came in.
+                time = (end - start) * (step - self.began[0]) / max(fraction - self.began[1], 1e-9)
+                self.enough, self.decided = round(time) >= ENOUGH, fraction >= start
+            self.lesson = lesson_at(fraction, self.config.words, (start, end)) if self.enough else Lesson()
             self.circles.circling, self.circles.arc = self.lesson.circling, self.lesson.arc
         return super().batch(step, device, fraction)
 

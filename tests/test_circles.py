@@ -99,6 +99,18 @@ def test_in_the_lesson_all_clips_circle_from_a_given_start_among_more_noise():
     assert float(means[0] - means[1]) == pytest.approx(0.8, abs=0.25)  # 480 levels of deviation 1 each
 
 
+def test_a_lesson_that_has_begun_is_seen_through_and_one_that_has_not_stays_left_out():
+    own = task()
+    moments = (340, 0.2, 0.1), (510, 0.3, 1.0), (600, 0.5, 1.0), (700, 0.7, 0.1), (900, 0.9, 0.1)
+    for step, fraction, circling in moments:  # other work slows the machine after 0.3
+        own.batch(step, CPU, fraction)
+        assert own.circles.circling == circling
+    late = task()
+    for step, fraction in ((200, 0.2), (300, 0.3), (800, 0.5)):
+        late.batch(step, CPU, fraction)
+        assert late.lesson == Lesson()
+
+
 def test_a_lesson_for_which_there_is_no_time_is_left_out():
     hurried, plain = task(), task(turns=(0.0, 0.0))
     hurried.circles.circling = 1.0  # whatever was before
@@ -107,7 +119,8 @@ def test_a_lesson_for_which_there_is_no_time_is_left_out():
     assert hurried.lesson == Lesson() and hurried.circles.circling == 0 and hurried.circles.arc == 1
     own = [scene for _, scene in hurried.source.draw(few, 6, 24, np.random.default_rng(1))]
     assert not all(scene.actors[0].action in WAYS for scene in own)
-    assert hurried.batch(few + 2, CPU, 0.4)[0].shape == batch[0].shape and hurried.lesson.circling == 1
+    timely = task()
+    assert timely.batch(few + 2, CPU, 0.4)[0].shape == batch[0].shape and timely.lesson.circling == 1
     assert plain.circles is None and type(plain.source) is World
     quick = task()
     quick.batch(4 * ENOUGH, CPU, 0.099)
