@@ -206,12 +206,16 @@ def _ball_of(path: Path, clip: int, r: np.ndarray) -> _Sprite:
 def find_paths(
     scenes: Sequence[Scene], num_frames: int = 16, seed: int = 0, frames: Sequence[int] | None = None, start: int = 0
 ) -> list[list[Path]]:
-    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each.
-
-    The paths are remembered for a while: replace their tensors rather than change what is in them.
-    """
+    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each."""
     wanted = _wanted(num_frames, frames)
-    return [list(_paths_of(scene, num_frames, seed, wanted, start + i)) for i, scene in enumerate(scenes)]
+    remembered = [_paths_of(scene, num_frames, seed, wanted, start + i) for i, scene in enumerate(scenes)]
+    # Copies: whoever changes one must not change the next clip.
+    return [[_copy(path) for path in paths] for paths in remembered]
+
+
+def _copy(path: Path) -> Path:
+    x, y, size = (value.clone() for value in path[:3])
+    return Path(x, y, size, path.facing, path.ball and tuple(value.clone() for value in path.ball))  # type: ignore[arg-type]
 
 
 @lru_cache(KEPT)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from t2vlearn.world.places import BACKGROUNDS
-from t2vlearn.world.render import RGB, UNIFORMS, render
+from t2vlearn.world.render import RGB, UNIFORMS, find_paths, render
 from t2vlearn.world.scenes import ACTIONS, COLOURS, PLACES, SIZES, SUBJECTS, Actor, Scene, sample_scenes
 
 SIZE = 64
@@ -73,6 +73,15 @@ def test_a_clip_depends_on_its_scene_seed_and_number_alone():
     again = render(SAMPLE, size=32, seed=3, start=1)
     for i in range(len(SAMPLE)):
         assert not torch.equal(other[i], clips[i]) and not torch.equal(again[i], clips[i])
+
+
+def test_a_path_may_be_changed_without_changing_the_next_clip():
+    scenes = [one("plays with a ball"), one("moves right")]
+    clips = render(scenes, size=32, seed=3)
+    for (path,) in find_paths(scenes, seed=3):
+        for value in (*path[:3], *(path.ball or ())):
+            value += 0.3
+    assert torch.equal(render(scenes, size=32, seed=3), clips)
 
 
 def test_some_frames_are_those_of_the_whole_clip():
