@@ -22,7 +22,7 @@ from t2vlearn.questions import Seen
 from t2vlearn.recipe import TrainConfig
 from t2vlearn.sources import World
 from t2vlearn.world import Actor, Scene, find_paths, render
-from t2vlearn.world.render import Path, regions
+from t2vlearn.world.paths import Path, regions
 from t2vlearn.world.scenes import COLOURS, SUBJECTS, is_heldout
 
 ENOUGH = 400  # steps of circles alone: fewer do not teach which way round (benchmarks/LOG.md)

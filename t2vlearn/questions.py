@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2vlearn.world.captions import Caption
-from t2vlearn.world.render import Path
+from t2vlearn.world.paths import Path
 from t2vlearn.world.scenes import ATTRIBUTES, Scene
 
 NOT_ASKED = -100  # what cross_entropy leaves out

@@ -48,7 +48,7 @@ from t2vlearn.stage_run import StageRun
 from t2vlearn.stages import KeyframeTask, VideoTask
 from t2vlearn.text import Text, TextEncoder
 from t2vlearn.world import ATTRIBUTES, Scene, sample_scene, sample_scenes
-from t2vlearn.world.render import HORIZONTAL
+from t2vlearn.world.paths import HORIZONTAL
 from t2vlearn.world.scenes import SECOND, SUBJECTS
 
 #: What is asked, and how many answers there are; "order": the first or the second that is named.

@@ -3,7 +3,8 @@
 from t2vlearn.world.captions import Caption, parse_prompt
 from t2vlearn.world.extension import extend_prompt
 from t2vlearn.world.pasting import caption_with, cut_out, paste
-from t2vlearn.world.render import draw_places, find_paths, render
+from t2vlearn.world.paths import find_paths
+from t2vlearn.world.render import draw_places, render
 from t2vlearn.world.scenes import (
     ACTIONS,
     ATTRIBUTES,

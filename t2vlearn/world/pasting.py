@@ -15,7 +15,8 @@ from torch import Tensor
 
 from t2vlearn.errors import UserError
 from t2vlearn.world.captions import Caption, names
-from t2vlearn.world.render import RGB, draw_ball, draw_places, find_paths
+from t2vlearn.world.paths import find_paths
+from t2vlearn.world.render import RGB, draw_ball, draw_places
 from t2vlearn.world.scenes import Scene
 
 FINE = 4  # drawings are put on a grid so many times as fine, which is then averaged down

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from t2vlearn.world.paths import Path, clip_times, find_paths, uniforms
 from t2vlearn.world.places import BACKGROUNDS
 from t2vlearn.world.scenes import SUBJECTS, Scene
 from t2vlearn.world.sprites import INK, SPRITES, coverage
@@ -28,86 +28,8 @@ RGB = {
     "purple": (0.62, 0.20, 0.78),
     "brown": (0.56, 0.33, 0.14),
 }
-#: Half of a subject's height as a share of the frame: (smallest, range) for each size.
-RADIUS = {"small": (0.145, 0.015), "big": (0.225, 0.02)}
-GROWTH = (0.125, 0.25)  # half heights at both ends of "grows" and "shrinks"
 OUTLINE = 0.13  # in units of the half height
-BALL_RADIUS = 0.09
 CYCLE = 15 / 4  # leg, tail, wing and wheel cycles a clip: four frames each in a clip of 16
-UNIFORMS = 10  # random numbers an actor or a place takes
-KEPT = 1024  # clips whose numbers and paths are remembered: a training step asks for the same ones two to four times
-
-#: Where actors live, as (x0, x1, y0, y1, scale): one alone has the frame; two share it side by side or in two lanes.
-ALONE = ((0.0, 1.0, 0.0, 1.0, 1.0),)
-SIDE_BY_SIDE = ((0.0, 0.53, 0.0, 1.0, 0.72), (0.47, 1.0, 0.0, 1.0, 0.72))
-LANES = ((0.0, 1.0, 0.0, 0.53, 0.72), (0.0, 1.0, 0.47, 1.0, 0.72))
-HORIZONTAL = ("moves left", "moves right", "plays with a ball")
-
-
-def regions(scene: Scene) -> tuple[tuple[float, ...], ...]:
-    """Where each of a scene's actors lives: (x0, x1, y0, y1, scale)."""
-    if len(scene.actors) == 1:
-        return ALONE
-    return LANES if any(actor.action in HORIZONTAL for actor in scene.actors) else SIDE_BY_SIDE
-
-
-class Path(NamedTuple):
-    """Centre (x, y) and half height (f,) of an actor at each clip time, its facing (1 or -1); the ball's x, y, half height."""
-
-    x: Tensor
-    y: Tensor
-    size: Tensor
-    facing: float
-    ball: tuple[Tensor, Tensor, Tensor] | None
-
-
-def _path(action: str, radius: float, region, u: Tensor, r: np.ndarray) -> Path:
-    """Where an action leads at the clip times `u` (f,); `r` are the uniform numbers that fill in what it leaves open."""
-    x0, x1, y0, y1, scale = region
-    margin = radius + 0.02
-    half_x, half_y = max((x1 - x0) / 2 - margin, 0.02), max((y1 - y0) / 2 - margin, 0.02)  # reach of the centre
-    mid_x, mid_y = (x0 + x1) / 2, (y0 + y1) / 2
-    x = torch.full_like(u, mid_x + half_x * (1.6 * r[1] - 0.8))
-    y = torch.full_like(u, mid_y + half_y * (1.1 * r[2] - 0.3))
-    size = torch.full_like(u, radius)
-    facing = 1.0 if r[3] < 0.5 else -1.0
-    ball = None
-    if action in ("moves left", "moves right"):
-        facing = 1.0 if action == "moves right" else -1.0
-        x = mid_x + facing * half_x * (0.8 + 0.2 * r[1]) * (2 * u - 1)
-    elif action in ("moves up", "moves down"):
-        sign = 1.0 if action == "moves down" else -1.0
-        y = mid_y + sign * half_y * (0.8 + 0.2 * r[2]) * (2 * u - 1)
-    elif action.startswith("circles"):
-        # y points down, so growing angles run clockwise on the screen
-        sign = 1.0 if action == "circles clockwise" else -1.0
-        orbit = min(half_x, half_y) * (0.8 + 0.2 * r[4])
-        angle = 2 * math.pi * (r[5] + sign * u * 15 / 16)
-        x, y = mid_x + orbit * torch.cos(angle), mid_y + orbit * torch.sin(angle)
-    elif action == "jumps":
-        # y = y_ground - 4 h u (1 - u): a true parabola, the height under constant gravity
-        ground = mid_y + half_y * (0.85 + 0.1 * r[2])
-        height = 2 * half_y * (0.75 + 0.15 * r[4])
-        y = ground - 4 * height * u * (1 - u)
-    elif action in ("grows", "shrinks"):
-        small, large = (scale * g * (0.97 + 0.06 * r[4]) for g in GROWTH)
-        start, end = (small, large) if action == "grows" else (large, small)
-        size = start + (end - start) * u
-    else:
-        assert action == "plays with a ball", action
-        # The subject hops on one side; the ball goes out and back once, bouncing four times.
-        ball_radius = BALL_RADIUS * scale**0.5
-        x = torch.full_like(u, mid_x - facing * (half_x * (0.75 + 0.2 * r[1])))
-        floor = y1 - margin - 0.08 * r[2] * (y1 - y0)
-        hop = (torch.sin(4 * math.pi * u + math.pi * r[4])).abs()
-        y = floor - 0.06 * scale * hop
-        near = x + facing * (radius + ball_radius)
-        far = mid_x + facing * ((x1 - x0) / 2 - ball_radius - 0.02)
-        swing = 1 - (2 * torch.remainder(u + 0.25 * r[5], 1.0) - 1).abs()  # 0 -> 1 -> 0
-        bounce = torch.remainder(4 * u + r[5], 1.0)
-        ball_y = floor + radius - ball_radius - 4 * 0.3 * (y1 - y0) * bounce * (1 - bounce)
-        ball = (near + (far - near) * swing, ball_y, torch.full_like(u, ball_radius))
-    return Path(x, y, size, facing, ball)
 
 
 def _signed(colour: Tensor) -> Tensor:
@@ -171,28 +93,6 @@ def _draw(canvas: Tensor, name: str, rows: list[_Sprite], size: int, pad: int, u
         flat[channel].scatter_(0, index, patch[channel].flatten())
 
 
-def _wanted(num_frames: int, frames: Sequence[int] | None) -> tuple[int, ...]:
-    return tuple(range(num_frames) if frames is None else frames)
-
-
-@lru_cache(KEPT)
-def _times(num_frames: int, wanted: tuple[int, ...]) -> Tensor:
-    if not wanted or not all(0 <= i < num_frames for i in wanted):
-        raise ValueError(f"frames are numbers from 0 to {num_frames - 1}, at least one, not {list(wanted)}")
-    return torch.tensor(wanted, dtype=torch.float32) / max(num_frames - 1, 1)
-
-
-@lru_cache(KEPT)
-def _uniforms(seed: int, index: int) -> np.ndarray:
-    """Uniform numbers (3, UNIFORMS) of a clip: for its first actor, its second, its place."""
-    return np.random.default_rng((seed, index)).random((3, UNIFORMS))
-
-
-def _numbers(n: int, seed: int, start: int) -> np.ndarray:
-    """The same of clips one after the other: (n, 3, UNIFORMS)."""
-    return np.stack([_uniforms(seed, start + i) for i in range(n)])
-
-
 def _pad(size: int) -> int:
     """A margin, so that the window of a subject at the edge still fits."""
     return math.ceil(0.32 * size) + 2
@@ -203,36 +103,12 @@ def _ball_of(path: Path, clip: int, r: np.ndarray) -> _Sprite:
     return _Sprite(clip, *path.ball, 1.0, INK, r[6], 0.0)
 
 
-def find_paths(
-    scenes: Sequence[Scene], num_frames: int = 16, seed: int = 0, frames: Sequence[int] | None = None, start: int = 0
-) -> list[list[Path]]:
-    """Where `render`, called with the same arguments, draws the actors of each scene: a `Path` each."""
-    wanted = _wanted(num_frames, frames)
-    remembered = [_paths_of(scene, num_frames, seed, wanted, start + i) for i, scene in enumerate(scenes)]
-    # Copies: whoever changes one must not change the next clip.
-    return [[_copy(path) for path in paths] for paths in remembered]
-
-
-def _copy(path: Path) -> Path:
-    x, y, size = (value.clone() for value in path[:3])
-    return Path(x, y, size, path.facing, path.ball and tuple(value.clone() for value in path.ball))  # type: ignore[arg-type]
-
-
-@lru_cache(KEPT)
-def _paths_of(scene: Scene, num_frames: int, seed: int, wanted: tuple[int, ...], index: int) -> list[Path]:
-    u, found = _times(num_frames, wanted), []
-    for actor, region, r in zip(scene.actors, regions(scene), _uniforms(seed, index)):
-        low, spread = RADIUS[actor.size]
-        found.append(_path(actor.action, region[4] * (low + spread * float(r[0])), region, u, r))
-    return found
-
-
 @torch.no_grad()
 def draw_places(
     scenes: Sequence[Scene], size: int = 64, seed: int = 0, device: str | torch.device = "cpu", start: int = 0
 ) -> Tensor:
     """The scenes' places without their actors, as `render` draws them: (n, 3, h, w) in [-1, 1]."""
-    numbers, images = _numbers(len(scenes), seed, start), torch.empty(len(scenes), 3, size, size, device=device)
+    numbers, images = uniforms(len(scenes), seed, start), torch.empty(len(scenes), 3, size, size, device=device)
     centres = (torch.arange(size, device=device) + 0.5) / size
     for place, background in BACKGROUNDS.items():
         rows = [i for i, scene in enumerate(scenes) if scene.place == place]
@@ -254,12 +130,12 @@ def draw_ball(
     start: int = 0,
 ) -> None:
     """Add the ball of each first actor that plays with one to `clips` (n, 3, f, h, w), in place."""
-    size, numbers = clips.shape[-1], _numbers(len(scenes), seed, start)
+    size, numbers = clips.shape[-1], uniforms(len(scenes), seed, start)
     rows = [_ball_of(path[0], i, r[0]) for i, (path, r) in enumerate(zip(paths, numbers)) if path[0].ball is not None]
     if rows:
         pad = _pad(size)
         canvas = F.pad(clips.transpose(0, 1), (pad,) * 4).contiguous()
-        _draw(canvas, "ball", rows, size, pad, _times(num_frames, _wanted(num_frames, frames)))
+        _draw(canvas, "ball", rows, size, pad, clip_times(num_frames, frames))
         clips.copy_(canvas[..., pad:-pad, pad:-pad].transpose(0, 1))
 
 
@@ -289,7 +165,7 @@ def render(
     Returns:
         float32 (n, 3, f, h, w) in [-1, 1].
     """
-    u, numbers = _times(num_frames, _wanted(num_frames, frames)), _numbers(len(scenes), seed, start)
+    u, numbers = clip_times(num_frames, frames), uniforms(len(scenes), seed, start)
     paths = find_paths(scenes, num_frames, seed, frames, start) if paths is None else paths
     pad = _pad(size)
     canvas = torch.empty(3, len(scenes), len(u), size + 2 * pad, size + 2 * pad, device=device)

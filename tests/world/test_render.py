@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from t2vlearn.world.paths import UNIFORMS, find_paths
 from t2vlearn.world.places import BACKGROUNDS
-from t2vlearn.world.render import RGB, UNIFORMS, find_paths, render
+from t2vlearn.world.render import RGB, render
 from t2vlearn.world.scenes import ACTIONS, COLOURS, PLACES, SIZES, SUBJECTS, Actor, Scene, sample_scenes
 
 SIZE = 64
