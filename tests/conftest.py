@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import shutil
 import threading
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 torch.set_flush_denormal(True)  # as a training run does: the tiny numbers of untrained networks are slow
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # side by side (`make test`), they share the cores
+    torch.set_num_threads(max((os.cpu_count() or 1) // int(workers), 1))
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # for processes that tests start
 
 
 @pytest.fixture

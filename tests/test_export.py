@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -145,20 +146,17 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path, tiny_pipel
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_an_export_through_a_link_replaces_what_it_leads_to(tmp_path, tiny_pipeline, tiny_judge):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    for _ in range(2):
-        assert export_onnx(tiny_pipeline, tmp_path / "link", judge=tiny_judge) == tmp_path / "real"
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "link" / "manifest.json").exists()
+def test_an_export_follows_a_link_and_replaces_the_folder_that_one_stands_in(
+    tmp_path, onnx_files, smallest_pipeline, tiny_judge, monkeypatch
+):
+    real = tmp_path / "real"
+    shutil.copytree(onnx_files, real)
+    (tmp_path / "link").symlink_to(real)
+    monkeypatch.chdir(real)
+    assert export_onnx(smallest_pipeline, "../link", judge=tiny_judge) == real
+    files = json.loads((real / "manifest.json").read_text())["files"]
+    assert files.keys() == json.loads((onnx_files / "manifest.json").read_text())["files"].keys()
+    assert {path.name for path in real.iterdir()} == {"manifest.json", *files}
+    assert all((real / name).stat().st_size == entry["bytes"] for name, entry in files.items())
+    assert (tmp_path / "link").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
-
-
-def test_an_export_into_the_present_folder_stands_there_whole_twice(tmp_path, tiny_pipeline, tiny_judge, monkeypatch):
-    (tmp_path / "here").mkdir()
-    for weights in WEIGHTS:
-        monkeypatch.chdir(tmp_path / "here")
-        export_onnx(tiny_pipeline, ".", weights, tiny_judge)
-        files = json.loads((tmp_path / "here" / "manifest.json").read_text())["files"]
-        assert {path.name for path in (tmp_path / "here").iterdir()} == {"manifest.json", *files}
-    assert [path.name for path in tmp_path.iterdir()] == ["here"]
