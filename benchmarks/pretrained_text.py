@@ -29,7 +29,7 @@ from t2vlearn.evaluation import SEED, wilson
 from t2vlearn.pipeline import BUNDLED
 from t2vlearn.storage import digest_of
 from t2vlearn.world import parse_prompt, sample_scenes
-from t2vlearn.world.captions import split_words
+from t2vlearn.world.lexicon import split_words
 
 RESULT = Path(__file__).parent / "results" / "pretrained-text.json"
 STEPS, GUIDANCE, BATCH = 10, 3.0, 15

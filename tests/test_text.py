@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from t2vlearn.errors import UserError
 from t2vlearn.text import MAX_TOKENS, TextEncoder
-from t2vlearn.world.captions import PATTERNS, split_words, write_caption
+from t2vlearn.world.captions import PATTERNS, write_caption
+from t2vlearn.world.lexicon import split_words
 from t2vlearn.world.scenes import SPLITS, sample_scenes
 
 CAPTIONS = ["a brown puppy plays in the park", "a red star", "一只小狗在公园里玩耍", ""]

@@ -8,18 +8,10 @@ from itertools import product
 
 import pytest
 
-from t2vlearn.world.captions import (
-    _LANGUAGES,
-    PATTERNS,
-    Caption,
-    parse_prompt,
-    split_words,
-    vocabulary,
-    write_caption,
-)
+from t2vlearn.world.captions import PATTERNS, Caption, parse_prompt, vocabulary, write_caption
+from t2vlearn.world.lexicon import LANGUAGES, split_words
 from t2vlearn.world.scenes import ACTIONS, COLOURS, PLACES, SIZES, SPLITS, SUBJECTS, Actor, Scene, sample_scenes
 
-LANGUAGES = tuple(_LANGUAGES)
 PUPPY = Scene((Actor("puppy", "brown", "small", "plays with a ball"),), "park")
 PAIR = Scene((Actor("star", "red", "small", "jumps"), Actor("car", "blue", "big", "moves left")), "night")
 
@@ -37,7 +29,7 @@ def captions(split, language, patterns, scenes=300, seeds=2):
 
 def literals(language, actors, kinds):
     """The patterns of some kinds, as their words with every slot blanked."""
-    patterns = (pattern for kind in kinds for pattern in _LANGUAGES[language].patterns[actors, kind])
+    patterns = (pattern for kind in kinds for pattern in LANGUAGES[language].patterns[actors, kind])
     return [" ".join(split_words(re.sub(r"{\w+}", " ", pattern.text))) for pattern in patterns]
 
 
@@ -57,7 +49,7 @@ def test_every_subject_action_size_and_place_reads_back():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_synonym_reads_back_as_its_value(language):
-    words = _LANGUAGES[language]
+    words = LANGUAGES[language]
     for attribute, table in (
         ("subject", words.subjects),
         ("colour", words.colours),
@@ -108,7 +100,7 @@ def test_the_seed_changes_the_caption():
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("actors", [1, 2])
 def test_unseen_patterns_are_new_arrangements_of_training_words(language, actors):
-    patterns = _LANGUAGES[language].patterns
+    patterns = LANGUAGES[language].patterns
     train = patterns[actors, "full"] + patterns[actors, "partial"]
     assert len(set(train)) == len(train) >= 6
     assert len(set(patterns[actors, "unseen"])) >= 3
