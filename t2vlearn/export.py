@@ -23,6 +23,8 @@ from t2vlearn.judge import Judge, check_length
 from t2vlearn.pipeline import TextToVideoPipeline
 from t2vlearn.text import MAX_TOKENS, NULL, PAD, UNK, Text
 from t2vlearn.world.captions import names
+from t2vlearn.world.extension import plainest
+from t2vlearn.world.lexicon import LANGUAGES
 from t2vlearn.world.scenes import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -290,6 +292,7 @@ def description(pipe: TextToVideoPipeline) -> dict:
             "special": [PAD, UNK, NULL],
             "words": list(pipe.text_encoder.words),
             "max_tokens": MAX_TOKENS,
+            "plainest": {language: plainest(language) for language in LANGUAGES},
             "names": {phrase: list(meaning) for phrase, meaning in names().items()},
             "rules": "NFKC; drop control characters; space around each Chinese character; NFD without combining marks; "
             "lower case; split at spaces and punctuation; drop what is no letter and no number",

@@ -11,6 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from t2vlearn.world.captions import parse_prompt, write_caption
+from t2vlearn.world.lexicon import LANGUAGES
 from t2vlearn.world.scenes import ATTRIBUTES, SECOND, Actor, Scene
 
 TRIES = 100  # draws of what is left open, and of sentences
@@ -38,3 +39,26 @@ def extend_prompt(prompt: str, seed: int = 0) -> str:
             captions = (write_caption(scene, language, int(rng.integers(2**31))) for _ in range(TRIES))
             return next((c for c in captions if c.named == scene.attributes.keys()), prompt)
     return prompt
+
+
+def plainest(language: str) -> dict[str, dict[str, str]]:
+    """What a full caption can be put together from where there is no Python (`live/words.js`), in one way only.
+
+    For each attribute value -> a phrase that suits all the others, and "pattern", the sentence for "1" and for "2" actors,
+    whose slots are attributes. "mw" is the measure word of a subject's Chinese noun.
+    """
+    words = LANGUAGES[language]
+    nouns = {  # none that makes a big one "大大的小狗"
+        subject: next(noun for noun in every if noun[1] != "小") for subject, every in words.subjects.items()
+    }
+    chinese = language == "zh"
+    return {
+        "pattern": {str(n): words.patterns[n, "full"][0].text.replace("{jumps", "{action") for n in (1, 2)},
+        "mw": {subject: noun[0] for subject, noun in nouns.items() if chinese},
+        "subject": {subject: noun[chinese:] for subject, noun in nouns.items()},
+        "colour": {colour: phrases[0] for colour, phrases in words.colours.items()},
+        "size": {size: phrases[0] for size, phrases in words.sizes.items()},
+        # What a circle does, everyone does.
+        "action": {action: forms[0][0] for (action, subject), forms in words.actions.items() if subject == "circle"},
+        "place": {place: phrases[0] for place, phrases in words.places.items()},
+    }

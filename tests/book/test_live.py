@@ -12,7 +12,8 @@ import torch
 
 from t2vlearn import widgets
 from t2vlearn.pipeline import to_tensor
-from t2vlearn.world import parse_prompt, sample_scenes
+from t2vlearn.world import COLOURS, Actor, Scene, extend_prompt, parse_prompt, sample_scenes
+from t2vlearn.world.scenes import SECOND
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "book" / "_vendor" / "ort"
@@ -138,6 +139,27 @@ def test_prompts_are_read_as_in_python(page):
     prompts += ["the puppy’s ball jumps", "a star's car_park"]
     got = in_modules(page, "value.map((p) => new words.Words(manifest.tokenizer).named(p))", prompts)
     assert got == [parse_prompt(prompt) for prompt in prompts]
+
+
+def test_what_a_prompt_leaves_open_is_said_where_python_says_it(page, tiny_pipeline):
+    scenes = [*sample_scenes(150, "heldout", seed=6), *sample_scenes(150, "two_actors", seed=6)]
+    prompts = [str(s.caption(language, seed=i)) for i, s in enumerate(scenes) for language in ("en", "zh")]
+    prompts += ["", "hello", "at night", "a small car grows", "a small car and a dog", "a robot and a star", "很大的猫"]
+    longer = in_modules(page, "value.map((p) => new words.Words(manifest.tokenizer).extended(p))", prompts)
+    changed = [(before, after) for before, after in zip(prompts, longer) if before != after]
+    assert [before for before, _ in changed] == [prompt for prompt in prompts if extend_prompt(prompt) != prompt]
+    for before, after in changed:
+        asked, said = parse_prompt(before), parse_prompt(after)
+        assert asked.items() < said.items()
+        actors = [
+            Actor(*(said.get(f"{name}{end}", "small") for name in ("subject", "colour", "size", "action")))
+            for end in ("", SECOND) if f"subject{end}" in said
+        ]  # fmt: skip
+        assert Scene(tuple(actors), said["place"]).attributes == said
+        assert set(tiny_pipeline.text_encoder.pieces(after)) <= set(tiny_pipeline.text_encoder.words)
+        assert after.isascii() == before.isascii()
+    drawn = [parse_prompt(after).get("colour") for before, after in changed if "colour" not in parse_prompt(before)]
+    assert set(drawn) == set(COLOURS)
 
 
 @pytest.mark.parametrize("seed", [0, 7, 4294967295])
@@ -293,6 +315,22 @@ def test_chips_write_a_prompt_in_either_language(page):
     for word in ("一只红色的", "小狗", "在公园里", "玩耍"):
         page.get_by_role("button", name=word, exact=True).click()
     assert box.input_value() == "一只红色的小狗在公园里玩耍"
+
+
+def test_a_button_says_what_a_prompt_leaves_open(page):
+    box, rest = (
+        page.get_by_label("Prompt, in English or Chinese"),
+        page.get_by_role("button", name="Say what is left open"),
+    )
+    box.fill("a car jumps")
+    rest.click()
+    longer = box.input_value()
+    assert parse_prompt(longer).keys() == {"subject", "colour", "size", "action", "place"}
+    rest.press("Enter")
+    assert box.input_value() == longer
+    assert page.get_by_text("Nothing can be added").is_visible()
+    box.fill("a bird")
+    assert page.get_by_text("Nothing can be added").count() == 0
 
 
 def test_stop_ends_the_making_and_the_next_clip_begins_anew(page):

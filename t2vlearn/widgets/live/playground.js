@@ -81,6 +81,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
   const link = make("a", { href: "#", hidden: !source.linked }, "Link to this prompt and its settings");
   const language = make("button", { type: "button", "aria-pressed": "false", lang: "zh" }, "中文");
   const chips = make("div", {});
+  const rest = make("button", { type: "button", disabled: true }, "Say what is left open");
   const field = (node, label) => make("span", {}, make("label", { for: node.id }, label), " ", node);
   const form = make(
     "form",
@@ -89,6 +90,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     make("div", { class: "t2v-live-row" }, prompt, start, stop),
     known,
     unknown,
+    make("div", { class: "t2v-live-row" }, rest),
     make("details", {}, make("summary", {}, "Words to choose from"), language, chips),
     make("div", { class: "t2v-live-row" }, field(seed, "Seed"), field(steps, "Steps"), field(guidance, "Guidance")),
   );
@@ -202,6 +204,12 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     language.setAttribute("aria-pressed", String(chosen === "zh"));
   }
   language.addEventListener("click", () => showChips(language.getAttribute("aria-pressed") === "true" ? "en" : "zh"));
+  rest.addEventListener("click", () => {
+    const before = prompt.value;
+    prompt.value = words.extended(before);
+    settle();
+    if (prompt.value === before) unknown.textContent += " Nothing can be added: name one or two subjects, and leave something open.";
+  });
   for (const node of [prompt, seed, steps, guidance]) node.addEventListener("input", settle);
 
   // ---------------------------------------------------------------- the worker
@@ -335,6 +343,7 @@ export function mount(el, source, first = "a brown puppy plays in the park") {
     .manifest()
     .then((manifest) => {
       words = new Words(manifest.tokenizer);
+      rest.disabled = false;
       usual = manifest.guidance_scale;
       if (guidance.value === "") guidance.value = String(usual);
       status.textContent = source.note(manifest);

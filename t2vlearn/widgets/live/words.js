@@ -23,9 +23,12 @@ export function pieces(text) {
   return lower.match(/[\p{L}\p{N}]+/gu) ?? [];
 }
 
+const CHANGING = ["grows", "shrinks"]; // actions that leave no size to be named
+
 /** A vocabulary from the manifest, and what can be asked of it. */
 export class Words {
-  /** @param {{special: string[], words: string[], max_tokens: number, names: Object<string, [string, string]>}} tokenizer */
+  /** @param {{special: string[], words: string[], max_tokens: number, names: Object<string, [string, string]>,
+   *   plainest: Object<string, Object<string, Object<string, string>>>}} tokenizer */
   constructor(tokenizer) {
     this.maxTokens = tokenizer.max_tokens;
     this.words = tokenizer.words;
@@ -33,6 +36,7 @@ export class Words {
     const [, unknown, none] = tokenizer.special;
     this.unknown = this.ids.get(unknown);
     this.none = this.ids.get(none);
+    this.plainest = tokenizer.plainest;
     this.names = new Map(Object.entries(tokenizer.names));
     const longest = [...this.names.keys()].sort((a, b) => b.length - a.length);
     this.reader = new RegExp(`(?<!\\S)(?:${longest.join("|")})(?!\\S)`, "gu");
@@ -102,6 +106,37 @@ export class Words {
       }
     }
     return named;
+  }
+
+  /**
+   * The plainest sentence that says what a prompt says, and all that it leaves open, drawn; the prompt where there is none.
+   * `extend_prompt` draws the sentence, too.
+   * @param {string} prompt
+   * @param {() => number} draw from 0 to below 1
+   * @returns {string}
+   */
+  extended(prompt, draw = Math.random) {
+    const phrases = this.plainest[/[\u3400-\u9fff]/.test(prompt) ? "zh" : "en"];
+    const said = this.named(prompt);
+    const all = { ...said };
+    const actors = ["", "_2"].filter((end) => `subject${end}` in said);
+    const settle = (name, end, fits = () => true) => {
+      const values = Object.keys(phrases[name]).filter(fits);
+      all[name + end] ??= values[Math.floor(draw() * values.length)];
+    };
+    settle("place", "");
+    for (const end of actors) {
+      const sized = `size${end}` in said;
+      settle("colour", end);
+      settle("action", end, (action) => !sized || !CHANGING.includes(action));
+      if (!CHANGING.includes(all[`action${end}`])) settle("size", end);
+      else if (sized) return prompt; // a small car that grows
+    }
+    if (!actors.length || Object.keys(all).length === Object.keys(said).length) return prompt;
+    const text = phrases.pattern[actors.length]
+      .replace(/{([a-z]+)(2?)}/g, (_, name, two) => phrases[name][all[(name === "mw" ? "subject" : name) + (two && "_2")]] ?? "")
+      .replace(/ +/g, " ");
+    return this.unknownWords(text).size ? prompt : text; // weights that know other words
   }
 }
 
