@@ -61,6 +61,15 @@ def package_names():
     return set().union(*(names_in(path.read_text()) for path in files)) | {path.stem for path in files} | {"t2vlearn"}
 
 
+def test_the_api_page_has_every_module_but_those_that_it_excepts():
+    shown = set(re.findall(r'^page\("([\w.]+)"\)$', (ROOT / "book" / "d-api.md").read_text(), re.MULTILINE))
+    paths = [path.relative_to(ROOT / "t2vlearn").with_suffix("") for path in (ROOT / "t2vlearn").rglob("*.py")]
+    modules = {".".join(path.parts).removesuffix(".__init__") for path in paths if path.parts[0] != "cli"}
+    # The package's and the world's own files define nothing; a widget's base is no widget.
+    assert modules - shown == {"__init__", "world", "widgets.base", "terminal", "world.places", "world.sprites"}
+    assert shown <= modules
+
+
 @each_chapter
 def test_has_the_parts_of_a_chapter_in_their_order(path):
     headings = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)
