@@ -4,6 +4,8 @@
 """
 
 import re
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").glob("*.html"))
 #: Errors of the theme's own scripts, which harm nothing.
 KNOWN_ERRORS = ("THEBE_JS_URL",)
+THEMES, WIDE = ("light", "dark"), {"width": 1280, "height": 900}
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="needs the pages of `make book`")
 each_page = pytest.mark.parametrize("name", PAGES or ["none"])
@@ -23,38 +26,46 @@ def site(serve):
     return serve(HTML.parent) + "html/"
 
 
-@pytest.fixture(params=["light", "dark"])
+def load(context, site, name):
+    """The page, once its formulas are drawn, and all that went wrong while it loaded, or goes wrong later."""
+    page, wrong = context.new_page(), []
+
+    def answered(response):
+        if response.status >= 400:
+            wrong.append(f"{response.status} {response.url}")
+
+    def asked(call):
+        if not call.url.startswith((site, "data:", "blob:")):
+            wrong.append(f"asks another host: {call.url}")
+
+    page.on("request", asked)
+    page.on("response", answered)
+    page.on("pageerror", lambda e: any(k in str(e) for k in KNOWN_ERRORS) or wrong.append(f"error: {e}"))
+    page.goto(site + name, wait_until="load")
+    page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.promise)")
+    page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => true) : true")
+    return page, wrong
+
+
+@pytest.fixture(scope="module", params=list(product(PAGES or ["none"], THEMES)), ids="-".join)
 def opened(request, browser, site):
-    """A function that opens a page and gives it with all that went wrong while it loaded."""
-    context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
-
-    def open_page(name):
-        page, wrong = context.new_page(), []
-
-        def answered(response):
-            if response.status >= 400:
-                wrong.append(f"{response.status} {response.url}")
-
-        def asked(call):
-            if not call.url.startswith((site, "data:", "blob:")):
-                wrong.append(f"asks another host: {call.url}")
-
-        page.on("request", asked)
-        page.on("response", answered)
-        page.on("pageerror", lambda e: any(k in str(e) for k in KNOWN_ERRORS) or wrong.append(f"error: {e}"))
-        page.goto(site + name, wait_until="load")
-        page.wait_for_function("!window.MathJax || (MathJax.startup && MathJax.startup.promise)")
-        page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => true) : true")
-        assert page.evaluate("document.documentElement.dataset.theme") == request.param
-        return page, wrong
-
-    yield open_page
-    context.close()
+    """Each page in each theme, loaded once: tests share it, and leave it as they found it."""
+    name, theme = request.param
+    with browser.new_context(color_scheme=theme, viewport=WIDE) as context:
+        page, wrong = load(context, site, name)
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        yield page, wrong
 
 
-@each_page
-def test_a_page_is_whole_and_needs_nobody(opened, name):
-    page, wrong = opened(name)
+@pytest.fixture(params=THEMES)
+def own(request, browser, site):
+    """A function that opens a page for one test alone."""
+    with browser.new_context(color_scheme=request.param, viewport=WIDE) as context:
+        yield partial(load, context, site)
+
+
+def test_a_page_is_whole_and_needs_nobody(opened):
+    page, wrong = opened
     page.wait_for_load_state("networkidle")
     assert not wrong
     undrawn = (
@@ -65,12 +76,24 @@ def test_a_page_is_whole_and_needs_nobody(opened, name):
     assert page.evaluate(broken) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    narrow = page.evaluate("document.documentElement.scrollWidth")
+    page.set_viewport_size(WIDE)
+    assert narrow <= 390
 
 
-@each_page
-def test_choices_react_to_mouse_and_keyboard(opened, name):
-    page, _ = opened(name)
+def test_nothing_in_our_content_shuts_anyone_out(opened):
+    """axe-core's rules of impact "serious" or "critical", on the article's content (but docutils' own list of citations)."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page, _ = opened
+    found = (
+        axe.Axe().run(page, context={"include": [["article"]], "exclude": [[".citation-list"]]}).response["violations"]
+    )
+    bad = {v["id"]: [n["html"][:100] for n in v["nodes"][:3]] for v in found if v["impact"] in ("serious", "critical")}
+    assert not bad
+
+
+def test_choices_react_to_mouse_and_keyboard(opened):
+    page, _ = opened
     for group in page.locator("article fieldset").all():
         buttons, panels = group.locator("input[type=radio]"), group.locator(":scope > div")
 
@@ -83,11 +106,12 @@ def test_choices_react_to_mouse_and_keyboard(opened, name):
         assert shown() == [i == 1 for i in range(n)]
         buttons.nth(1).press("ArrowRight")
         assert shown() == [i == 2 % n for i in range(n)]
+        buttons.nth(0).check()
 
 
 @each_page
-def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, name):
-    page, wrong = opened(name)
+def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(own, name):
+    page, wrong = own(name)
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 844})
         page.reload(wait_until="load")  # a board that was cleared at the first width has something on it again
@@ -119,8 +143,8 @@ def test_widgets_react_to_keys_and_clicks_on_wide_and_narrow_screens(opened, nam
 @pytest.mark.parametrize(
     "name", [name for name in PAGES if "_live/playground.js" in (HTML / name).read_text(encoding="utf-8")] or ["none"]
 )
-def test_the_model_runs_in_every_page_that_has_a_playground(opened, name):
-    page, wrong = opened(name)
+def test_the_model_runs_in_every_page_that_has_a_playground(own, name):
+    page, wrong = own(name)
     page.get_by_label("Steps", exact=True).select_option("5")
     page.get_by_role("button", name="Make the clip").click()
     page.wait_for_function(
@@ -135,15 +159,3 @@ def test_a_page_weighs_little(name):
     text = (HTML / name).read_text(encoding="utf-8")
     pictures = {HTML / "_images" / file for file in re.findall(r"_images/([\w.-]+)", text)}
     assert len(text.encode()) + sum(picture.stat().st_size for picture in pictures) <= 3_000_000
-
-
-@each_page
-def test_nothing_in_our_content_shuts_anyone_out(opened, name):
-    """axe-core's rules of impact "serious" or "critical", on the article's content (but docutils' own list of citations)."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page, _ = opened(name)
-    found = (
-        axe.Axe().run(page, context={"include": [["article"]], "exclude": [[".citation-list"]]}).response["violations"]
-    )
-    bad = {v["id"]: [n["html"][:100] for n in v["nodes"][:3]] for v in found if v["impact"] in ("serious", "critical")}
-    assert not bad
