@@ -146,16 +146,18 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path, tiny_pipel
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("named", ["../link", "."])
 def test_an_export_follows_a_link_and_replaces_the_folder_that_one_stands_in(
-    tmp_path, onnx_files, smallest_pipeline, tiny_judge, monkeypatch
+    named, tmp_path, onnx_files, smallest_pipeline, tiny_judge, monkeypatch
 ):
     real = tmp_path / "real"
     shutil.copytree(onnx_files, real)
     (tmp_path / "link").symlink_to(real)
     monkeypatch.chdir(real)
-    assert export_onnx(smallest_pipeline, "../link", judge=tiny_judge) == real
+    assert export_onnx(smallest_pipeline, named, judge=tiny_judge) == real
     files = json.loads((real / "manifest.json").read_text())["files"]
-    assert files.keys() == json.loads((onnx_files / "manifest.json").read_text())["files"].keys()
+    before = json.loads((onnx_files / "manifest.json").read_text())["files"]
+    assert files.keys() == before.keys() and files != before
     assert {path.name for path in real.iterdir()} == {"manifest.json", *files}
     assert all((real / name).stat().st_size == entry["bytes"] for name, entry in files.items())
     assert (tmp_path / "link").is_symlink()
